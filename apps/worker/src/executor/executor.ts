@@ -1,0 +1,114 @@
+import type { ExecutorName, Reason } from '@impgem/protocol';
+import type { Readable } from 'node:stream';
+
+/** Whose objects these are; labels everything that an executor makes outside its process. */
+export interface Identity {
+  farm: string;
+  worker: string;
+}
+
+/** One attempt of a build. */
+export interface Attempt {
+  build: number;
+  epoch: number;
+}
+
+export type OutputStream = 'system' | 'stdout' | 'stderr';
+
+/**
+ * Takes a step's output, in order. The executor awaits each call before it reads on, so a slow taker slows the
+ * step and memory stays flat.
+ */
+export type OutputSink = (stream: OutputStream, bytes: Uint8Array) => Promise<void> | void;
+
+/** What runs: rendered, checked, with every limit explicit. */
+export interface StepSpec {
+  /** Index of the step in its build. */
+  index: number;
+  name: string;
+  /** Shell text for `sh -e -c`. */
+  run: string;
+  /** Needed by `docker`, ignored by `host`. */
+  image?: string;
+  env: Record<string, string>;
+  /** Relative to the workspace. */
+  workdir?: string;
+}
+
+/** How a step ended. `exitCode` is absent when it never ran to an exit of its own. */
+export interface StepExit {
+  exitCode?: number;
+  /** Set when the exit code alone does not say why: out of memory (from the engine's state), killed, engine gone. */
+  reason?: Reason;
+}
+
+/** A step under way. */
+export interface RunningStep {
+  /**
+   * Settles after the step has ended **and** its output has been read to the end and taken by the sink, in
+   * that order; never rejects. What went wrong is in `reason`.
+   */
+  readonly exited: Promise<StepExit>;
+  /** TERM to the whole step, after `graceMs` KILL; idempotent, returns when `exited` has settled. */
+  stop(graceMs: number): Promise<void>;
+}
+
+export interface WorkspaceFile {
+  /** Relative to the workspace, with `/`. */
+  path: string;
+  type: 'file' | 'directory' | 'link' | 'other';
+  /** Bytes. */
+  size: number;
+  /** Permission bits. */
+  mode: number;
+}
+
+/** Where the steps of one attempt work; shared by them, gone afterwards. */
+export interface Workspace {
+  readonly attempt: Attempt;
+  /** Unpacks a tar stream into the workspace; the steps' user owns what it brings. */
+  unpack(tar: Readable): Promise<void>;
+  /** What is there, links not followed. Names are hostile: any byte but NUL and `/`. */
+  files(): AsyncIterable<WorkspaceFile>;
+  /** The bytes of a regular file that lies in the workspace; rejects for links and for anything outside. */
+  read(path: string): Promise<Readable>;
+  /** Removes the workspace and everything made for the attempt; idempotent. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * Runs steps. Implementations: `docker` (containers), `host` (processes, only when the worker's own config
+ * allows it) and `scripted` (a play written in the step's text, for tests). `contract.ts` is the suite that all
+ * of them run whole.
+ *
+ * The contract:
+ * 1. Output before exit: `exited` settles after the last byte was taken by the sink. Bytes are passed on as
+ *    they are: invalid UTF-8, NUL, lines without end.
+ * 2. Order within a stream is exact; between streams it is that of arrival.
+ * 3. `stop` ends a step in every phase: before it started, while it runs, while its output drains. It reaches
+ *    the children of the step too. After `exited` it does nothing.
+ * 4. A step that cannot be started ends `start` with a `FarmError` whose code is one of `REASONS`, and leaves
+ *    nothing behind. `start` may be aborted by its signal, with the same promise.
+ * 5. Everything made outside the process carries the identity and the attempt, and is removed by `dispose`, or,
+ *    if this process dies, by `sweep` of a later one of the same identity. A neighbour's objects are never touched.
+ * 6. The environment may be 1 MB; no value is ever part of a command line.
+ * 7. Being killed by a memory limit is told from the engine's state, as `out-of-memory`, never from exit 137.
+ */
+export interface Executor {
+  readonly name: ExecutorName;
+  /** Checks that steps can run here; a `FarmError` says what is missing and how to mend it. */
+  open(identity: Identity): Promise<void>;
+  /** A fresh, empty workspace on a slot (0 … slots − 1); no two live workspaces share a slot. */
+  createWorkspace(attempt: Attempt, slot: number): Promise<Workspace>;
+  /** Starts a step. What the farm has to say about it (a pull's progress) goes to the sink as `system`. */
+  start(
+    workspace: Workspace,
+    step: StepSpec,
+    sink: OutputSink,
+    signal: AbortSignal,
+  ): Promise<RunningStep>;
+  /** Removes what earlier processes of this identity left behind, except of these attempts; returns how many objects. */
+  sweep(keep: readonly Attempt[]): Promise<number>;
+  /** Releases what the executor keeps warm; nothing of this identity remains but images. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,5 @@
+export * from './invariant.js';
+export * from './clock.js';
+export * from './backoff.js';
+export * from './deferred.js';
+export * from './farm-error.js';

@@ -1,0 +1,69 @@
+import 'reflect-metadata';
+import { plainToInstance } from 'class-transformer';
+import { validateSync, type ValidationError } from 'class-validator';
+import {
+  MASTER_MESSAGES,
+  WORKER_MESSAGES,
+  type MasterMessage,
+  type WorkerMessage,
+} from './messages.js';
+
+/** A control frame that is not one of ours: not JSON, of an unknown type, or of the wrong shape. */
+export class MessageError extends Error {
+  override name = 'MessageError';
+}
+
+type Registry = Record<string, new () => object>;
+
+/**
+ * The two doors of one direction. `parse` throws `MessageError` for anything but a well-formed message;
+ * `stringify` throws it too, since a malformed message that we send is our bug and shows best at its source.
+ */
+function codec<Message extends { type: string }>(registry: Registry) {
+  const check = (plain: unknown): Message => {
+    if (typeof plain !== 'object' || plain === null || Array.isArray(plain))
+      throw new MessageError('a control frame is a JSON object');
+    const { type, ...fields } = plain as { type?: unknown };
+    const shape =
+      typeof type === 'string' && Object.hasOwn(registry, type) ? registry[type] : undefined;
+    if (!shape)
+      throw new MessageError(
+        `unknown message type ${JSON.stringify(type)?.slice(0, 60) ?? 'undefined'}`,
+      );
+    const message = plainToInstance(shape, fields);
+    const problem = firstProblem(
+      validateSync(message, { whitelist: true, forbidUnknownValues: false }),
+    );
+    if (problem) throw new MessageError(`${String(type)}: ${problem}`);
+    return Object.assign(message, { type }) as unknown as Message;
+  };
+  return {
+    parse(text: string): Message {
+      let plain: unknown;
+      try {
+        plain = JSON.parse(text);
+      } catch {
+        throw new MessageError('a control frame is JSON');
+      }
+      return check(plain);
+    },
+    stringify(message: Message): string {
+      check(message);
+      return JSON.stringify(message);
+    },
+  };
+}
+
+/** The first violation, with its path: `plan.steps.0.name should not be empty`. */
+function firstProblem(errors: ValidationError[], path = ''): string | undefined {
+  const [error] = errors;
+  if (!error) return undefined;
+  const here = path ? `${path}.${error.property}` : error.property;
+  const text = Object.values(error.constraints ?? {})[0];
+  return text ? `${here}: ${text}` : firstProblem(error.children ?? [], here);
+}
+
+/** What workers send. */
+export const workerCodec = codec<WorkerMessage>(WORKER_MESSAGES);
+/** What masters send. */
+export const masterCodec = codec<MasterMessage>(MASTER_MESSAGES);

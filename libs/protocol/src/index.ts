@@ -1,0 +1,6 @@
+export * from './close-codes.js';
+export * from './codec.js';
+export * from './data-frames.js';
+export * from './messages.js';
+export * from './version.js';
+export * from './reasons.js';

@@ -1,0 +1,27 @@
+/**
+ * Why a step or a build ended otherwise than by its own exit. Shown to people with a sentence of their own;
+ * the code is for programs. `result` is what a step that ends so becomes.
+ */
+export const REASONS = {
+  'exit-code': { result: 'failure', title: 'the command failed' },
+  'out-of-memory': { result: 'failure', title: 'killed by its memory limit' },
+  'step-timeout': { result: 'failure', title: 'the step took longer than its timeout' },
+  'build-timeout': { result: 'failure', title: 'the build took longer than its timeout' },
+  cancelled: { result: 'cancelled', title: 'cancelled' },
+  'image-unavailable': { result: 'exception', title: 'the image cannot be had' },
+  'source-unavailable': { result: 'exception', title: 'the source cannot be had' },
+  'engine-unavailable': { result: 'exception', title: 'the container engine does not answer' },
+  'engine-error': { result: 'exception', title: 'the container engine refused' },
+  'workspace-error': { result: 'exception', title: 'the workspace cannot be used' },
+  policy: { result: 'exception', title: "not allowed by the worker's policy" },
+  'artifact-missing': { result: 'failure', title: 'an artifact pattern matched nothing' },
+  'artifact-refused': { result: 'failure', title: 'an artifact cannot be taken' },
+  'worker-error': { result: 'exception', title: 'the worker met an error of its own' },
+  'worker-lost': { result: 'retry', title: 'the worker went away' },
+  'worker-busy': { result: 'retry', title: 'the worker had no room' },
+  draining: { result: 'retry', title: 'the worker is about to stop' },
+  stale: { result: 'retry', title: 'the build was handed to another worker' },
+  revoked: { result: 'retry', title: "the worker's credential was revoked" },
+} as const;
+
+export type ReasonCode = keyof typeof REASONS;
