@@ -1,0 +1,2 @@
+export { ArtifactsModule } from './artifacts.module.js';
+export { ArtifactReceiver } from './receiver.js';

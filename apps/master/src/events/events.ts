@@ -1,0 +1,134 @@
+import { Injectable } from '@nestjs/common';
+import type { FarmEvent } from '@impgem/client';
+import { FarmError } from '@impgem/kit';
+import { Database, type Tx } from '../platform/index.js';
+import { formatPosition, parsePosition } from './position.js';
+
+export const EVENT_KINDS = [
+  'request.submitted',
+  'request.finished',
+  'build.assigned',
+  'build.started',
+  'build.finished',
+  'build.cancelling',
+  'step.started',
+  'step.finished',
+  'property.set',
+  'artifact.stored',
+  'worker.online',
+  'worker.offline',
+  'worker.lost',
+  'worker.registered',
+  'worker.revoked',
+  'farm.applied',
+] as const;
+export type EventKind = (typeof EVENT_KINDS)[number];
+
+/** `builder` and `worker` are names, `build` and `request` ids. `data` is JSON and goes to every reader. */
+export interface NewEvent {
+  kind: EventKind;
+  builder?: string | undefined;
+  build?: number | undefined;
+  request?: number | undefined;
+  worker?: string | undefined;
+  data?: Record<string, unknown>;
+}
+
+/**
+ * The outbox: what happened in the farm, written in the transaction that made it happen and read in an order
+ * that can be resumed.
+ *
+ * A sequence is not a commit order: a row with a lower id may become visible after one with a higher id. So
+ * each row carries its transaction, and readers take only rows of transactions below
+ * `pg_snapshot_xmin(pg_current_snapshot())`: those are all decided, and nothing can come before them any more.
+ * A long transaction holds readers back; the statement and idle timeouts bound that.
+ */
+@Injectable()
+export class Events {
+  constructor(private readonly db: Database) {}
+
+  /** Inserts the events, in their order, and wakes readers at commit. Call it once per transaction. */
+  async append(tx: Tx, events: readonly NewEvent[]): Promise<void> {
+    if (events.length === 0) return;
+    await tx.query(APPEND, [JSON.stringify(events)]);
+    await tx.query('NOTIFY events');
+  }
+
+  /**
+   * Up to `limit` events after a position, oldest first; without a position from the first event that is kept.
+   * Throws `invalid-request` for a position that is none.
+   */
+  async read({ after, build, limit }: ReadEvents): Promise<FarmEvent[]> {
+    const position = after === undefined ? { xid: '0', id: '0' } : parsePosition(after);
+    if (!position)
+      throw new FarmError(
+        'invalid-request',
+        `\`after\` is the id of an event, like 731.15, not ${JSON.stringify(after)}`,
+      );
+    const rows = await this.db.query<EventRow>(build === undefined ? READ : READ_BUILD, [
+      position.xid,
+      position.id,
+      limit,
+      ...(build === undefined ? [] : [build]),
+    ]);
+    return rows.map(toEvent);
+  }
+
+  /**
+   * The position behind everything that can be read now: reading after it gives what is committed later.
+   * It needs no event to stand there.
+   */
+  async head(): Promise<string> {
+    const [row] = await this.db.query<{ xid: string; id: string }>(HEAD);
+    return row ? formatPosition(row) : '0.0';
+  }
+}
+
+export interface ReadEvents {
+  after?: string | undefined;
+  build?: number | undefined;
+  limit: number;
+}
+
+interface EventRow {
+  xid: string;
+  id: string;
+  at: Date;
+  kind: string;
+  builder: string | null;
+  build_id: number | null;
+  request_id: number | null;
+  worker: string | null;
+  data: Record<string, unknown>;
+}
+
+const APPEND = `
+  INSERT INTO events (kind, builder, build_id, request_id, worker, data)
+  SELECT e->>'kind', e->>'builder', (e->>'build')::bigint, (e->>'request')::bigint, e->>'worker',
+         coalesce(e->'data', '{}')
+  FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(e, n)
+  ORDER BY n`;
+
+const COLUMNS = `xid::text AS xid, id::text AS id, at, kind, builder, build_id, request_id, worker, data`;
+// The row comparison is what makes the index on (xid, id) a range.
+const BELOW = `(xid, id) > ($1::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())`;
+const READ = `SELECT ${COLUMNS} FROM events WHERE ${BELOW} ORDER BY events.xid, events.id LIMIT $3`;
+const READ_BUILD = `
+  SELECT ${COLUMNS} FROM events WHERE build_id = $4::bigint AND ${BELOW}
+  ORDER BY events.xid, events.id LIMIT $3`;
+const HEAD = `
+  SELECT xid::text AS xid, id::text AS id FROM events
+  WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY events.xid DESC, events.id DESC LIMIT 1`;
+
+function toEvent(row: EventRow): FarmEvent {
+  return {
+    id: formatPosition(row),
+    kind: row.kind,
+    at: row.at.toISOString(),
+    ...(row.builder === null ? {} : { builder: row.builder }),
+    ...(row.build_id === null ? {} : { build: row.build_id }),
+    ...(row.request_id === null ? {} : { request: row.request_id }),
+    ...(row.worker === null ? {} : { worker: row.worker }),
+    data: row.data,
+  };
+}

@@ -1,0 +1,21 @@
+/**
+ * Where a reader of the outbox stands: the transaction and the row of the last event that it has seen. As text
+ * `<xid>.<id>`, opaque to clients. Both are 64-bit; they stay decimal text, since `xid8` has no JavaScript number.
+ */
+export interface Position {
+  xid: string;
+  id: string;
+}
+
+/** Absent for anything but `<xid>.<id>` with both within 64 bits. */
+export function parsePosition(text: string): Position | undefined {
+  const match = /^(\d{1,20})\.(\d{1,19})$/.exec(text);
+  const [, xid, id] = match ?? [];
+  if (xid === undefined || id === undefined) return undefined;
+  if (BigInt(xid) >= 2n ** 64n || BigInt(id) >= 2n ** 63n) return undefined;
+  return { xid, id };
+}
+
+export function formatPosition({ xid, id }: Position): string {
+  return `${xid}.${id}`;
+}
