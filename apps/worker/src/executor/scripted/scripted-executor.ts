@@ -1,0 +1,81 @@
+import { FarmError, invariant } from '@impgem/kit';
+import type {
+  Attempt,
+  Executor,
+  Identity,
+  OutputSink,
+  RunningStep,
+  StepSpec,
+  Workspace,
+} from '../executor.js';
+import { MemoryWorkspace } from './memory-workspace.js';
+import { Performance } from './performance.js';
+import { readPlay } from './play.js';
+
+/**
+ * Runs the play that is written in a step's text (see `readPlay`) inside this process: for tests of everything
+ * around an executor. It keeps the executor's contract, so that such tests mean something.
+ */
+export class ScriptedExecutor implements Executor {
+  readonly name = 'scripted';
+  readonly #workspaces = new Set<MemoryWorkspace>();
+  readonly #running = new Map<Workspace, Set<Performance>>();
+
+  async open(_identity: Identity): Promise<void> {}
+
+  async createWorkspace(attempt: Attempt, slot: number): Promise<Workspace> {
+    for (const other of this.#workspaces) {
+      invariant(other.slot !== slot, `slot ${slot} already has a workspace`);
+    }
+    const workspace = new MemoryWorkspace(attempt, slot, (gone) => this.#forget(gone));
+    this.#workspaces.add(workspace);
+    return workspace;
+  }
+
+  async start(
+    workspace: Workspace,
+    step: StepSpec,
+    sink: OutputSink,
+    signal: AbortSignal,
+  ): Promise<RunningStep> {
+    invariant(workspace instanceof MemoryWorkspace, 'a workspace of another executor');
+    if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
+    const play = readPlayOf(step);
+    const refusal = play.find((act) => act.do === 'fail-start');
+    if (refusal) throw new FarmError(refusal.code, refusal.message);
+    const performance = new Performance(play, workspace, step, sink);
+    const running = this.#running.get(workspace) ?? new Set();
+    this.#running.set(workspace, running.add(performance));
+    void performance.exited.then(() => running.delete(performance));
+    return performance;
+  }
+
+  /** The process that made them took its workspaces with it. */
+  async sweep(_keep: readonly Attempt[]): Promise<number> {
+    return 0;
+  }
+
+  async close(): Promise<void> {
+    for (const workspace of this.#workspaces) await workspace.dispose();
+  }
+
+  async #forget(workspace: MemoryWorkspace): Promise<void> {
+    this.#workspaces.delete(workspace);
+    const running = [...(this.#running.get(workspace) ?? [])];
+    this.#running.delete(workspace);
+    await Promise.all(running.map((performance) => performance.stop(0)));
+  }
+}
+
+function readPlayOf(step: StepSpec): ReturnType<typeof readPlay> {
+  try {
+    return readPlay(step.run);
+  } catch (cause) {
+    throw new FarmError(
+      'worker-error',
+      `step ${step.name}: ${(cause as Error).message}`,
+      {},
+      { cause },
+    );
+  }
+}
