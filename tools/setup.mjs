@@ -1,0 +1,46 @@
+// What stands between a fresh clone and programs that run: packages, compiled sources.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SetupError, root, run, say } from './process.mjs';
+
+/** True when node_modules holds what package-lock.json says (optional packages may be missing). */
+export function isInstalled() {
+  const inside = join(root, 'node_modules/.package-lock.json');
+  if (!existsSync(inside)) return false;
+  const have = JSON.parse(readFileSync(inside, 'utf8')).packages;
+  const want = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
+  return Object.entries(want).every(
+    ([path, entry]) =>
+      !path.includes('node_modules/') ||
+      entry.optional ||
+      entry.devOptional ||
+      entry.peer ||
+      (have[path] && (entry.link || have[path].version === entry.version)),
+  );
+}
+
+export async function install() {
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 19)) {
+    throw new SetupError(`Node ${process.versions.node} is too old: 20.19 or newer is needed.`);
+  }
+  if (isInstalled()) return;
+  say('Installing packages (npm ci) …');
+  await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'], { quiet: true });
+}
+
+export const nx = () => join(root, 'node_modules/nx/bin/nx.js');
+
+/** Compiles the given projects (all: none given) and what they need. Nx's cache makes it a second when nothing changed. */
+export async function build(projects = []) {
+  const which = projects.length ? ['-p', projects.map((name) => `@impgem/${name}`).join()] : [];
+  say('Building …');
+  await run(
+    process.execPath,
+    [nx(), 'run-many', '-t', 'build', ...which, '--output-style=static'],
+    {
+      quiet: true,
+      env: { NX_TUI: 'false', NX_DAEMON: 'false' },
+    },
+  );
+}
