@@ -1,0 +1,12 @@
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vite';
+
+/**
+ * Everything is a file of its own: the page runs under `script-src 'self'; style-src 'self'`, so nothing may be
+ * inlined (no preload helper, no data: addresses for small files).
+ */
+export default defineConfig({
+  plugins: [react()],
+  build: { target: 'es2022', modulePreload: { polyfill: false }, assetsInlineLimit: 0 },
+  server: { proxy: { '/api': { target: 'http://127.0.0.1:8010', ws: true } } },
+});
