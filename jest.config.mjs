@@ -41,6 +41,12 @@ export default {
     [`^@impgem/(${libs.join('|')})$`]: `${root}libs/$1/src/index.ts`,
     '\\.css$': `${root}tools/empty-module.mjs`,
   },
+  ...(kind === 'db' || kind === 'e2e'
+    ? {
+        globalSetup: `${root}tools/jest-postgres.mjs`,
+        globalTeardown: `${root}tools/jest-postgres-end.mjs`,
+      }
+    : {}),
   passWithNoTests: true,
   cacheDirectory: `${root}.jest-cache`,
   testTimeout: kind === 'unit' ? 10_000 : 60_000,

@@ -1,0 +1,219 @@
+/**
+ * The master's settings, from the environment. Read once in `main.ts`;
+ * nothing else looks at `process.env`.
+ */
+import 'reflect-metadata';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { FarmError } from '@impgem/kit';
+import { nearest } from './nearest.js';
+
+/** Settings of one master. Frozen; injectable by this class. */
+export class MasterConfig {
+  /** Absolute. */
+  readonly dataDir: string = '';
+  readonly host: string = '127.0.0.1';
+  readonly port: number = 8010;
+  /** Absent: the embedded database in the data folder. */
+  readonly databaseUrl?: string;
+  /** PEM texts. */
+  readonly tls?: { cert: string; key: string };
+  /** How people and workers reach this master, without a slash at the end. */
+  readonly publicUrl: string = '';
+  /** Origins (besides the public URL's) that may use the session cookie: none. */
+  readonly trustProxy: boolean | string = false;
+  readonly logLevel: string = 'info';
+  /** A worker silent for so long loses its builds. */
+  readonly lostAfterMs: number = 90_000;
+  /** How often workers say that they live. */
+  readonly heartbeatMs: number = 10_000;
+  /** Where the built page lies; absent when it was not built. */
+  readonly webDir?: string;
+  readonly limits: Limits = LIMITS;
+}
+
+/** Named bounds; hitting one is an error with a code and a metric. */
+export interface Limits {
+  /** Body of a request, bytes. */
+  bodyBytes: number;
+  /** A frame of the worker's or the live socket, bytes. */
+  frameBytes: number;
+  /** Connections of the live socket. */
+  liveConnections: number;
+  /** Subscriptions of one live connection. */
+  liveSubscriptions: number;
+  /** Worker connections. */
+  workerConnections: number;
+  /** Connections to the database. */
+  databaseConnections: number;
+  /** Sign-ins an address may try in a minute. */
+  signInsPerMinute: number;
+  /** One artifact, bytes. */
+  artifactBytes: number;
+  /** Artifacts of one build. */
+  artifactsPerBuild: number;
+  /** How long a graceful stop may take. */
+  stopMs: number;
+}
+
+export const LIMITS: Limits = Object.freeze({
+  bodyBytes: 2 * 1024 * 1024,
+  frameBytes: 1024 * 1024 + 1024,
+  liveConnections: 2000,
+  liveSubscriptions: 64,
+  workerConnections: 10_000,
+  databaseConnections: 20,
+  signInsPerMinute: 10,
+  artifactBytes: 16 * 1024 ** 3,
+  artifactsPerBuild: 10_000,
+  stopMs: 20_000,
+});
+
+const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+
+/** One setting: its variable, what it means (for docs/configuration.md) and its default as people read it. */
+export interface Setting {
+  name: string;
+  meaning: string;
+  default: string;
+}
+
+/** The master's settings, for the check of unknown names and for the reference page. */
+export const SETTINGS: Setting[] = [
+  {
+    name: 'IMPGEM_DATA',
+    meaning: 'data folder: embedded database, artifacts, first admin token',
+    default: './.impgem/master',
+  },
+  { name: 'IMPGEM_HOST', meaning: 'address to listen on', default: '127.0.0.1' },
+  { name: 'IMPGEM_PORT', meaning: 'port to listen on, 0 for any free one', default: '8010' },
+  {
+    name: 'DATABASE_URL',
+    meaning: 'PostgreSQL to use instead of the embedded one, `postgres://user:password@host/name`',
+    default: 'embedded',
+  },
+  {
+    name: 'IMPGEM_PUBLIC_URL',
+    meaning: 'how people and workers reach the master; its origin may use the page',
+    default: 'http(s)://host:port',
+  },
+  { name: 'IMPGEM_TLS_CERT', meaning: 'PEM file of the certificate chain', default: 'no TLS' },
+  { name: 'IMPGEM_TLS_KEY', meaning: 'PEM file of its key', default: 'no TLS' },
+  {
+    name: 'IMPGEM_TRUST_PROXY',
+    meaning:
+      '`1`, or addresses and subnets with commas, of proxies whose X-Forwarded-* headers count',
+    default: 'none',
+  },
+  { name: 'IMPGEM_LOG_LEVEL', meaning: LEVELS.map((l) => `\`${l}\``).join(', '), default: 'info' },
+  {
+    name: 'IMPGEM_LOST_AFTER_S',
+    meaning: 'seconds of silence after which the builds of a worker are handed to others',
+    default: '90',
+  },
+];
+
+/** Names with our prefix that belong to the other programs, so that one environment can serve all. */
+const OTHERS =
+  /^IMPGEM_(WORKER_.*|MASTER_URL|REGISTRATION_TOKEN|EXECUTOR|ALLOW_.*|CA_FILE|DOCKER_.*|POLICY_FILE|STEP_.*|NETWORKS_.*|URL|TOKEN|TEST_.*|BENCH_.*|HOST_.*)$/;
+
+type Environment = Record<string, string | undefined>;
+
+/**
+ * Throws `FarmError('invalid-config')` whose message has one line per bad key. An empty value counts as absent.
+ */
+export function readConfig(environment: Environment = process.env): MasterConfig {
+  const problems: string[] = [];
+  const names = SETTINGS.map(({ name }) => name);
+  for (const name of Object.keys(environment))
+    if (name.startsWith('IMPGEM_') && !names.includes(name) && !OTHERS.test(name))
+      problems.push(`${name}: there is no such setting; nearest is ${nearest(name, names)}`);
+  const get = (name: string) => environment[name] || undefined;
+  const port = wholeNumber('IMPGEM_PORT', get('IMPGEM_PORT'), 8010, 0, 65_535, problems);
+  const lostAfter = wholeNumber(
+    'IMPGEM_LOST_AFTER_S',
+    get('IMPGEM_LOST_AFTER_S'),
+    90,
+    1,
+    86_400,
+    problems,
+  );
+  const host = get('IMPGEM_HOST') ?? '127.0.0.1';
+  const tls = readTls(get('IMPGEM_TLS_CERT'), get('IMPGEM_TLS_KEY'), problems);
+  const logLevel = get('IMPGEM_LOG_LEVEL') ?? 'info';
+  if (!LEVELS.includes(logLevel))
+    problems.push(`IMPGEM_LOG_LEVEL: ${logLevel} is none of ${LEVELS.join(', ')}`);
+  const databaseUrl = get('DATABASE_URL');
+  if (databaseUrl && !/^postgres(ql)?:\/\/./.test(databaseUrl))
+    problems.push('DATABASE_URL: it begins with postgres://');
+  const publicUrl = readPublicUrl(get('IMPGEM_PUBLIC_URL'), problems);
+  if (problems.length > 0) throw new FarmError('invalid-config', problems.join('\n'), { problems });
+  return Object.freeze({
+    dataDir: path.resolve(get('IMPGEM_DATA') ?? '.impgem/master'),
+    host,
+    port,
+    ...(databaseUrl ? { databaseUrl } : {}),
+    ...(tls ? { tls } : {}),
+    publicUrl: publicUrl ?? defaultUrl(tls !== undefined, host, port),
+    trustProxy: readTrust(get('IMPGEM_TRUST_PROXY')),
+    logLevel,
+    lostAfterMs: lostAfter * 1000,
+    heartbeatMs: 10_000,
+    limits: LIMITS,
+  });
+}
+
+/** The same settings with others in place of some. */
+export function withConfig(config: MasterConfig, changes: Partial<MasterConfig>): MasterConfig {
+  return Object.freeze({ ...config, ...changes });
+}
+
+export function defaultUrl(tls: boolean, host: string, port: number): string {
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host;
+  return `${tls ? 'https' : 'http'}://${name.includes(':') ? `[${name}]` : name}:${port}`;
+}
+
+function wholeNumber(
+  name: string,
+  text: string | undefined,
+  otherwise: number,
+  least: number,
+  most: number,
+  problems: string[],
+): number {
+  if (text === undefined) return otherwise;
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  problems.push(`${name}: ${text} is no whole number from ${least} to ${most}`);
+  return otherwise;
+}
+
+function readTls(cert: string | undefined, key: string | undefined, problems: string[]) {
+  if (!cert && !key) return undefined;
+  if (!cert || !key) {
+    problems.push('IMPGEM_TLS_CERT and IMPGEM_TLS_KEY: give both or none');
+    return undefined;
+  }
+  const read = (name: string, file: string) => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch (error) {
+      problems.push(`${name}: ${(error as Error).message}`);
+      return '';
+    }
+  };
+  return { cert: read('IMPGEM_TLS_CERT', cert), key: read('IMPGEM_TLS_KEY', key) };
+}
+
+function readPublicUrl(text: string | undefined, problems: string[]): string | undefined {
+  if (text === undefined) return undefined;
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol))
+    return text.replace(/\/+$/, '');
+  problems.push(`IMPGEM_PUBLIC_URL: ${text} is no http(s) address`);
+  return undefined;
+}
+
+function readTrust(text: string | undefined): boolean | string {
+  if (text === undefined || text === '0' || text === 'false') return false;
+  return text === '1' || text === 'true' ? true : text;
+}

@@ -1,0 +1,70 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { deferred } from '@impgem/kit';
+import { testDatabase, type TestDatabase } from '@impgem/testkit';
+import { Database } from './database.js';
+
+let test: TestDatabase;
+let database: Database;
+
+beforeAll(async () => {
+  test = await testDatabase();
+  database = new Database({ url: test.url });
+});
+afterAll(async () => {
+  await database.close();
+  await test.drop();
+});
+
+describe('Database', () => {
+  it('gives int8 as numbers, times as dates, jsonb parsed and bytea as buffers', async () => {
+    const [row] = await database.query(
+      `SELECT 9007199254740991::int8 big, now() at, '{"a":[1]}'::jsonb json, '\\x00ff'::bytea bytes`,
+    );
+    expect(row).toMatchObject({ big: 9_007_199_254_740_991, json: { a: [1] } });
+    expect(row?.at).toBeInstanceOf(Date);
+    expect(row?.bytes).toEqual(Buffer.from([0, 255]));
+  });
+
+  it('rolls a transaction back when it throws, and passes the error on', async () => {
+    await database.query('CREATE TABLE scratch (n int)');
+    const bad = database.transaction(async (tx) => {
+      await tx.query('INSERT INTO scratch VALUES (1)');
+      throw new Error('no');
+    });
+    await expect(bad).rejects.toThrow('no');
+    expect(await database.query('SELECT * FROM scratch')).toEqual([]);
+    await database.transaction((tx) => tx.query('INSERT INTO scratch VALUES (2)'));
+    expect(await database.query('SELECT n FROM scratch')).toEqual([{ n: 2 }]);
+  });
+
+  it('leaves the errors of a statement as they are', async () => {
+    await expect(database.query('SELECT 1/0')).rejects.toMatchObject({ code: '22012' });
+    expect(database.status()).toBe('up');
+  });
+
+  it('delivers notifications, and calls every handler after a lost connection is back', async () => {
+    let next = deferred();
+    const stop = await database.listen('queue', () => next.resolve());
+    await database.query('NOTIFY queue');
+    await next.promise;
+    next = deferred();
+    const restore = await test.cutOff();
+    await expect(database.query('SELECT 1')).rejects.toThrow();
+    await restore();
+    await next.promise;
+    next = deferred();
+    await database.query('NOTIFY queue');
+    await next.promise;
+    stop();
+  });
+
+  it('says database-unavailable when nothing listens there', async () => {
+    const nowhere = new Database({ url: 'postgres://impgem@127.0.0.1:1/impgem' });
+    await expect(nowhere.query('SELECT 1')).rejects.toMatchObject({ code: 'database-unavailable' });
+    await expect(nowhere.transaction(async () => 1)).rejects.toMatchObject({
+      code: 'database-unavailable',
+    });
+    expect(nowhere.status()).toBe('down');
+    await nowhere.close();
+  });
+});

@@ -1,0 +1,168 @@
+/**
+ * The farm's PostgreSQL, for hand-written SQL: queries, transactions, notifications. Entities and migrations go
+ * through the TypeORM `DataSource` beside it.
+ *
+ * int8 comes as a number (ids stay far below 2^53), timestamptz as a Date, jsonb parsed. An array for a jsonb
+ * parameter is passed as `JSON.stringify(array)`, since the driver makes a Postgres array of an array.
+ */
+import { Injectable } from '@nestjs/common';
+import { Pool, types as standardTypes, type ClientConfig, type PoolClient } from 'pg';
+import { applicationName } from './embedded-postgres.js';
+import { Listener } from './listener.js';
+import { asFarmError, isOutage } from './outage.js';
+
+/** Something that runs SQL: the database, or one of its transactions. */
+export interface Tx {
+  /**
+   * Rejects with `FarmError('database-unavailable')` when the database is away, else with the driver's error.
+   */
+  query<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params?: readonly unknown[],
+  ): Promise<Row[]>;
+}
+
+export interface DatabaseOptions {
+  url: string;
+  /** Connections at most. */
+  poolSize?: number;
+  /** Told when the database goes away or is back. */
+  onStatus?: (status: 'up' | 'down', error?: unknown) => void;
+}
+
+/** A statement or an idle transaction longer than this is cut: it would hold back the events' readers. */
+const STATEMENT_TIMEOUT_MS = 60_000;
+const CONNECT_TIMEOUT_MS = 5000;
+
+const INT8 = 20;
+
+/** Type parsers of our pools. */
+export const types = {
+  getTypeParser(oid: number, format?: 'text' | 'binary') {
+    if (oid === INT8 && format !== 'binary') return Number;
+    return standardTypes.getTypeParser(oid, format as 'text');
+  },
+} as unknown as typeof standardTypes;
+
+/** What every connection of ours has. */
+export function connectionSettings(url: string): ClientConfig {
+  return {
+    connectionString: url,
+    application_name: applicationName(),
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    types,
+  };
+}
+
+@Injectable()
+export class Database implements Tx {
+  readonly #pool: Pool;
+  readonly #listener: Listener;
+  readonly #onStatus: DatabaseOptions['onStatus'];
+  #status: 'up' | 'down' = 'down';
+
+  constructor(options: DatabaseOptions) {
+    this.#onStatus = options.onStatus;
+    this.#pool = new Pool({
+      ...connectionSettings(options.url),
+      max: options.poolSize ?? 20,
+      idleTimeoutMillis: 60_000,
+      statement_timeout: STATEMENT_TIMEOUT_MS,
+      idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
+    });
+    // An idle connection that breaks; the next query finds out by itself.
+    this.#pool.on('error', (error) => this.#saw(error));
+    this.#listener = new Listener(connectionSettings(options.url), (error) => this.#saw(error));
+  }
+
+  async query<Row extends object = Record<string, unknown>>(
+    sql: string,
+    params: readonly unknown[] = [],
+  ): Promise<Row[]> {
+    try {
+      const { rows } = await this.#pool.query<Row>(sql, [...params]);
+      this.#saw();
+      return rows;
+    } catch (error) {
+      this.#saw(error);
+      throw asFarmError(error);
+    }
+  }
+
+  /**
+   * Runs `run` between BEGIN and COMMIT on one connection; any rejection rolls back and is passed on. When the
+   * connection breaks during COMMIT the outcome is unknown: what follows must be safe to repeat.
+   */
+  async transaction<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
+    let client: PoolClient;
+    try {
+      client = await this.#pool.connect();
+    } catch (error) {
+      this.#saw(error);
+      throw asFarmError(error);
+    }
+    let broken: unknown;
+    const watch = (error: unknown) => (broken = error);
+    client.on('error', watch);
+    try {
+      await client.query('BEGIN');
+      const result = await run(txOf(client));
+      await client.query('COMMIT');
+      this.#saw();
+      return result;
+    } catch (error) {
+      await client.query('ROLLBACK').catch(watch);
+      if (isOutage(error)) broken ??= error;
+      if (broken) this.#saw(broken);
+      throw asFarmError(error);
+    } finally {
+      client.off('error', watch);
+      client.release(broken instanceof Error ? broken : broken !== undefined);
+    }
+  }
+
+  /**
+   * Calls `handler` for every notification on the channel, and once more after a lost connection is back, since
+   * some may have been missed. Resolves when the server listens (or, while it is away, at once); the returned
+   * function ends it. A handler must not throw.
+   */
+  async listen(channel: string, handler: () => void): Promise<() => void> {
+    return this.#listener.listen(channel, handler);
+  }
+
+  /** What the last contact said. For the truth now, `ping()`. */
+  status(): 'up' | 'down' {
+    return this.#status;
+  }
+
+  /** Rejects with `FarmError('database-unavailable')`. */
+  async ping(): Promise<void> {
+    await this.query('SELECT 1');
+  }
+
+  /** Waits for running queries, then closes all connections. */
+  async close(): Promise<void> {
+    await this.#listener.close();
+    await this.#pool.end();
+  }
+
+  #saw(error?: unknown): void {
+    const status = error === undefined ? 'up' : isOutage(error) ? 'down' : this.#status;
+    if (status === this.#status) return;
+    this.#status = status;
+    this.#onStatus?.(status, error);
+  }
+}
+
+function txOf(client: PoolClient): Tx {
+  return {
+    async query<Row extends object>(sql: string, params: readonly unknown[] = []) {
+      try {
+        return (await client.query<Row>(sql, [...params])).rows;
+      } catch (error) {
+        throw asFarmError(error);
+      }
+    },
+  };
+}

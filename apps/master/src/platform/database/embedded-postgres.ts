@@ -1,0 +1,397 @@
+/**
+ * A real PostgreSQL of our own in the data folder: made at the first start, adopted when it still runs after
+ * the master was killed, started again when it died, stopped with the master.
+ *
+ * `<folder>/data` is Postgres' own, `password` (0600) its only user's, `port` the port it had last, `log` what it
+ * says. It listens on loopback only, over TCP, with SCRAM. It runs in a session of its own, so that neither
+ * Ctrl-C in the master's terminal nor the master's death stops it in the middle of something.
+ */
+import { spawn, type SpawnOptions } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FarmError } from '@impgem/kit';
+import { Client } from 'pg';
+import { findBinaries, planLaunch, type Binaries, type Launch } from './postgres-binaries.js';
+
+export const USER = 'impgem';
+export const DATABASE = 'impgem';
+/** Every client of ours names itself so, to tell whether another master still uses the database. */
+export const APPLICATION = 'impgem-master';
+
+const START_DEADLINE_MS = 60_000;
+const STOP_DEADLINE_MS = 30_000;
+const POLL_MS = 20;
+
+export type Say = (message: string, facts?: Record<string, unknown>) => void;
+
+export interface EmbeddedPostgres {
+  /** `postgres://…` of the farm's database. */
+  url: string;
+  port: number;
+  pid: number;
+  /** Starts it again if it has died; resolves when it answers. Port and password stay as they are. */
+  revive(): Promise<void>;
+  /**
+   * Stops it and waits until it is gone; open connections are cut. While another master still uses it, it is
+   * left running (resolves with `false`).
+   */
+  stop(): Promise<boolean>;
+  /** Asks it to stop and does not wait. */
+  stopNow(): void;
+}
+
+interface Place {
+  folder: string;
+  data: string;
+  binaries: Binaries;
+  launch: Launch;
+  password: string;
+  settings: Record<string, string>;
+}
+
+/**
+ * Throws `FarmError` with `no-postgres`, `data-folder-unreachable`, `data-folder-version` or
+ * `postgres-failed`, each with what to do.
+ */
+export async function startEmbeddedPostgres(options: {
+  /** Made when missing. */
+  folder: string;
+  say?: Say;
+  /** More server settings, e.g. for tests. */
+  settings?: Record<string, string>;
+}): Promise<EmbeddedPostgres> {
+  const say = options.say ?? (() => undefined);
+  const place = await prepare(options.folder, options.settings ?? {}, say);
+  let server = (await adopt(place, say)) ?? (await launch(place, say));
+  await createDatabase(place, server.port);
+  return {
+    url: url(place, server.port, DATABASE),
+    get port() {
+      return server.port;
+    },
+    get pid() {
+      return server.pid;
+    },
+    async revive() {
+      server = (await adopt(place, () => undefined)) ?? (await launch(place, say, server.port));
+    },
+    async stop() {
+      if (await hasOtherMasters(place, server.port)) {
+        say('another master uses the database: it stays up', { pid: server.pid });
+        return false;
+      }
+      await stop(place, server.pid);
+      say('database stopped', { pid: server.pid });
+      return true;
+    },
+    stopNow() {
+      signal(server.pid, 'SIGINT');
+    },
+  };
+}
+
+interface Server {
+  pid: number;
+  port: number;
+}
+
+async function prepare(folder: string, settings: Record<string, string>, say: Say): Promise<Place> {
+  const home = path.resolve(folder);
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  const binaries = await findBinaries();
+  const launch = await planLaunch(binaries, home);
+  await giveTo(launch, home);
+  const place = { folder: home, data: path.join(home, 'data'), binaries, launch, settings };
+  const made = await readOr(path.join(place.data, 'PG_VERSION'), '');
+  if (made) await checkMajor(place, made.trim());
+  const password = (await readOr(path.join(home, 'password'), '')).trim();
+  if (made && password) return { ...place, password };
+  if (made)
+    throw new FarmError(
+      'postgres-failed',
+      `${path.join(home, 'password')} is missing, so that nobody can sign in to the database in ${place.data}: put it back from a backup`,
+    );
+  return { ...place, password: await initialise(place, say) };
+}
+
+/** A data folder of another major cannot be read: Postgres keeps no old formats. */
+async function checkMajor(place: Omit<Place, 'password'>, found: string): Promise<void> {
+  const { stdout } = await run(place, [place.binaries.postgres, '--version']);
+  const ours = /\(PostgreSQL\) (\d+)/.exec(stdout)?.[1];
+  if (ours === found) return;
+  throw new FarmError(
+    'data-folder-version',
+    `${place.data} was made by PostgreSQL ${found}, this version of Imp Gem brings PostgreSQL ${ours}. ` +
+      `Nothing was changed. With the version of Imp Gem that made it run \`impgem backup FILE\`, then move the folder away ` +
+      `and run \`impgem restore FILE\` with this version; or set DATABASE_URL to a PostgreSQL ${found} server that serves it.`,
+  );
+}
+
+/** Makes the data folder under another name first: one that is there is whole. Returns the password. */
+async function initialise(place: Omit<Place, 'password'>, say: Say): Promise<string> {
+  const half = `${place.data}.new`;
+  const file = path.join(place.folder, 'password');
+  const password = randomBytes(24).toString('base64url');
+  await rm(half, { recursive: true, force: true });
+  await rm(file, { force: true });
+  await writeFile(file, `${password}\n`, { mode: 0o600, flag: 'wx' });
+  await giveTo(place.launch, file);
+  const { code, stderr } = await run(place, [
+    place.binaries.initdb,
+    `--pgdata=${half}`,
+    `--username=${USER}`,
+    '--auth=scram-sha-256',
+    `--pwfile=${file}`,
+    '--encoding=UTF8',
+    '--no-locale',
+  ]);
+  if (code !== 0)
+    throw new FarmError('postgres-failed', `initdb ended with ${code}: ${stderr.trim()}`);
+  await rename(half, place.data);
+  say('made a new database', { folder: place.data });
+  return password;
+}
+
+/** The Postgres that runs on our data, if there is one; removes what a dead one left. */
+async function adopt(place: Place, say: Say): Promise<Server | undefined> {
+  const file = path.join(place.data, 'postmaster.pid');
+  const lines = (await readOr(file, '')).split('\n');
+  const pid = Number(lines[0]);
+  if (!Number.isInteger(pid) || pid <= 0) return undefined;
+  if (!(await isPostgres(pid, place.data))) {
+    // The number may belong to another program by now, and Postgres would then refuse to start.
+    await rm(file, { force: true });
+    return undefined;
+  }
+  const server = { pid, port: Number(lines[3]) };
+  await answering(place, server, () => !alive(pid));
+  if (!alive(pid)) return undefined;
+  say('took over the running database', { ...server });
+  return server;
+}
+
+/** Whether the process is a postmaster on this data folder. */
+async function isPostgres(pid: number, data: string): Promise<boolean> {
+  if (!alive(pid)) return false;
+  if (process.platform !== 'linux') return true;
+  const words = (await readOr(`/proc/${pid}/cmdline`, '')).split('\0');
+  return words.some((word) => word.endsWith('postgres')) && words.includes(data);
+}
+
+async function launch(place: Place, say: Say, keepPort?: number): Promise<Server> {
+  const kept = keepPort ?? Number(await readOr(path.join(place.folder, 'port'), '0'));
+  const port = keepPort ?? ((await isFree(kept)) ? kept : await freePort());
+  const log = await open(path.join(place.folder, 'log'), 'a', 0o600);
+  try {
+    const settings = {
+      listen_addresses: '127.0.0.1',
+      unix_socket_directories: '',
+      port: String(port),
+      shared_buffers: '128MB',
+      fsync: 'on',
+      synchronous_commit: 'on',
+      log_timezone: 'UTC',
+      timezone: 'UTC',
+      ...place.settings,
+    };
+    const child = spawnIn(
+      place,
+      [
+        place.binaries.postgres,
+        '-D',
+        place.data,
+        ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+      ],
+      { detached: true, stdio: ['ignore', log.fd, log.fd] },
+    );
+    let ended: string | undefined;
+    child.once('error', (error) => (ended = error.message));
+    child.once('exit', (code, name) => (ended = `it ended with ${code ?? name}`));
+    child.unref();
+    const server = { pid: child.pid ?? 0, port };
+    await answering(place, server, () => ended !== undefined);
+    if (ended !== undefined) throw await failure(place, ended);
+    await writeFile(path.join(place.folder, 'port'), `${port}\n`, { mode: 0o600 });
+    say('database started', { ...server });
+    return server;
+  } finally {
+    await log.close();
+  }
+}
+
+async function failure(place: Place, why: string): Promise<FarmError> {
+  const file = path.join(place.folder, 'log');
+  const tail = (await readOr(file, '')).trimEnd().split('\n').slice(-5).join('\n');
+  return new FarmError(
+    'postgres-failed',
+    `PostgreSQL did not start (${why}); end of ${file}:\n${tail}`,
+  );
+}
+
+/** Resolves when it takes connections, or when `gone`. */
+async function answering(place: Place, server: Server, gone: () => boolean): Promise<void> {
+  const deadline = Date.now() + START_DEADLINE_MS;
+  for (;;) {
+    if (gone()) return;
+    try {
+      const [row] = await ask(place, server.port, 'postgres', 'SHOW data_directory');
+      if (row?.data_directory === place.data) return;
+      throw new FarmError('postgres-failed', `port ${server.port} answers for another database`);
+    } catch (error) {
+      const { code } = error as { code?: string };
+      // 57P03: it is still starting up, or replays its log.
+      const notYet = code === 'ECONNREFUSED' || code === 'ECONNRESET' || code === '57P03';
+      if (!notYet || Date.now() > deadline) throw await failure(place, String(error));
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+async function createDatabase(place: Place, port: number): Promise<void> {
+  const there = await ask(
+    place,
+    port,
+    'postgres',
+    `SELECT 1 FROM pg_database WHERE datname = '${DATABASE}'`,
+  );
+  if (there.length === 0) await ask(place, port, 'postgres', `CREATE DATABASE ${DATABASE}`);
+}
+
+async function hasOtherMasters(place: Place, port: number): Promise<boolean> {
+  const others = `SELECT 1 FROM pg_stat_activity WHERE starts_with(application_name, '${APPLICATION}')
+     AND application_name <> '${applicationName()}' LIMIT 1`;
+  return ask(place, port, 'postgres', others).then(
+    (rows) => rows.length > 0,
+    () => false,
+  );
+}
+
+/** E.g. `impgem-master-4711`. */
+export function applicationName(): string {
+  return `${APPLICATION}-${process.pid}`;
+}
+
+async function stop(place: Place, pid: number): Promise<void> {
+  // Fast shutdown: connections are cut, everything committed is on the disk. The pid file goes away at its end;
+  // the process itself may stay as a zombie where nobody reaps.
+  signal(pid, 'SIGINT');
+  const deadline = Date.now() + STOP_DEADLINE_MS;
+  const file = path.join(place.data, 'postmaster.pid');
+  while (alive(pid) && (await readOr(file, '')).startsWith(`${pid}\n`)) {
+    if (Date.now() > deadline) {
+      signal(pid, 'SIGQUIT');
+      return;
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It is gone already.
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function url(place: Place, port: number, database: string): string {
+  return `postgres://${USER}:${place.password}@127.0.0.1:${port}/${database}`;
+}
+
+async function ask(
+  place: Place,
+  port: number,
+  database: string,
+  sql: string,
+): Promise<Record<string, unknown>[]> {
+  const client = new Client({
+    connectionString: url(place, port, database),
+    connectionTimeoutMillis: 5000,
+    application_name: applicationName(),
+  });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    return (await client.query<Record<string, unknown>>(sql)).rows;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+function spawnIn(place: Pick<Place, 'launch'>, command: string[], options: SpawnOptions) {
+  const [program = '', ...args] = [...place.launch.prefix, ...command];
+  return spawn(program, args, {
+    cwd: '/',
+    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+    ...place.launch.ids,
+    ...options,
+  });
+}
+
+async function run(
+  place: Pick<Place, 'launch'>,
+  command: string[],
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawnIn(place, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const text = { stdout: '', stderr: '' };
+  child.stdout?.setEncoding('utf8').on('data', (piece: string) => (text.stdout += piece));
+  child.stderr?.setEncoding('utf8').on('data', (piece: string) => (text.stderr += piece));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  }).catch((cause: unknown) => {
+    throw new FarmError(
+      'postgres-failed',
+      `cannot run ${command[0]}: ${String(cause)}`,
+      {},
+      { cause },
+    );
+  });
+  return { code, ...text };
+}
+
+async function giveTo(launch: Launch, file: string): Promise<void> {
+  if (launch.owner === undefined) return;
+  await chown(file, launch.owner, launch.owner);
+  if (!file.endsWith('password')) await chmod(file, 0o700);
+}
+
+async function isFree(port: number): Promise<boolean> {
+  if (!port) return false;
+  return listenOn(port).then(
+    () => true,
+    () => false,
+  );
+}
+
+const freePort = () => listenOn(0);
+
+function listenOn(port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : port));
+    });
+  });
+}
+
+async function readOr(file: string, otherwise: string): Promise<string> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return otherwise;
+    throw error;
+  });
+}
