@@ -1,0 +1,58 @@
+import { Type } from 'class-transformer';
+import {
+  IsArray,
+  IsBoolean,
+  IsInt,
+  IsObject,
+  IsOptional,
+  IsPositive,
+  IsString,
+  ValidateNested,
+} from 'class-validator';
+import { PlannedSource } from './plan.js';
+
+/** One step of a builder, as the file says it; expressions are still in it. */
+export class StepDefinition {
+  @IsString() name!: string;
+  @IsString() run!: string;
+  @IsOptional() @IsString() image?: string;
+  @IsObject() env!: Record<string, string>;
+  @IsOptional() @IsString() workdir?: string;
+  @IsOptional() @IsInt() @IsPositive() timeoutMs?: number;
+}
+
+/** A property that whoever triggers the builder may set. */
+export class PropertyDefinition {
+  @IsOptional() @IsString() description?: string;
+  @IsOptional() @IsString() default?: string;
+  /** It must be given: it has no default. */
+  @IsBoolean() required!: boolean;
+  /** The allowed values; any when absent. */
+  @IsOptional() @IsArray() @IsString({ each: true }) choices?: string[];
+}
+
+/**
+ * A builder as read from a farm file, with defaults filled in: plain JSON, kept with each request so that a
+ * build runs with what was in force when it was asked for. Expressions are still in it; `expand` renders them.
+ */
+export class BuilderDefinition {
+  @IsOptional() @IsString() description?: string;
+  @IsOptional() @ValidateNested() @Type(() => PlannedSource) source?: PlannedSource;
+  @IsOptional() @IsString() image?: string;
+  /** Labels a worker must all have. */
+  @IsArray() @IsString({ each: true }) labels!: string[];
+  /** Names of the workers that may run it; any when empty. */
+  @IsArray() @IsString({ each: true }) workers!: string[];
+  @IsObject() env!: Record<string, string>;
+  /** Name to `PropertyDefinition`. */
+  @IsObject() properties!: Record<string, PropertyDefinition>;
+  @IsInt() @IsPositive() timeoutMs!: number;
+  @IsArray() @ValidateNested({ each: true }) @Type(() => StepDefinition) steps!: StepDefinition[];
+  @IsArray() @IsString({ each: true }) artifacts!: string[];
+}
+
+/** What a farm file says. */
+export interface Farm {
+  /** In the order of the file. */
+  builders: Map<string, BuilderDefinition>;
+}
