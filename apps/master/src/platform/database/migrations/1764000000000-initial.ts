@@ -85,7 +85,9 @@ const FARM = [
      source text NOT NULL,
      sha256 text NOT NULL,
      applied_at timestamptz NOT NULL DEFAULT now(),
-     applied_by text NOT NULL)`,
+     applied_by text NOT NULL,
+     -- Names, in the order of the file.
+     builders text[] NOT NULL)`,
   `CREATE TABLE builders (
      id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
      name text NOT NULL UNIQUE,
