@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { BuildPlan } from './plan.js';
 import { expand } from './expand.js';
 import { readFarmFile } from './read-farm-file.js';
