@@ -2,16 +2,20 @@
 // Runs the tests of the project in the current folder, of one kind:
 //   node ../../tools/jest.mjs [--kind unit|db|docker|e2e] [jest arguments]
 // The kind is told from the file name: x.test.ts is a unit test (no I/O), x.db.test.ts needs Postgres,
-// x.docker.test.ts a Docker Engine, x.e2e.test.ts the built programs.
+// x.docker.test.ts a Docker Engine, x.e2e.test.ts the built programs. With IMPGEM_TEST_RESULTS, the results are
+// also written into that folder, as JSON, for whoever counts them.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const args = process.argv.slice(2);
 const at = args.indexOf('--kind');
 const kind = at < 0 ? 'unit' : args.splice(at, 2)[1];
-const jest = createRequire(import.meta.url).resolve('jest/bin/jest');
+const jest = createRequire(import.meta.url).resolve('jest/bin/jest.js');
 const config = fileURLToPath(new URL('../jest.config.mjs', import.meta.url));
+const results = process.env.IMPGEM_TEST_RESULTS;
+const file = `${process.cwd().replaceAll('/', '_')}-${kind}-${process.pid}.json`;
 const run = spawnSync(
   process.execPath,
   [
@@ -22,8 +26,13 @@ const run = spawnSync(
     config,
     '--rootDir',
     process.cwd(),
+    ...(results ? ['--json', `--outputFile=${join(results, file)}`] : []),
     ...args,
   ],
-  { stdio: 'inherit', env: { ...process.env, IMPGEM_TEST_KIND: kind } },
+  {
+    // with --json Jest prints the results on stdout too; people read stderr
+    stdio: ['inherit', results ? 'ignore' : 'inherit', 'inherit'],
+    env: { ...process.env, IMPGEM_TEST_KIND: kind },
+  },
 );
 process.exit(run.status ?? 1);

@@ -1,0 +1,121 @@
+// What is on this machine, before and after: the full lists of an engine's objects, of mounts and of processes.
+import { readFileSync, readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { askJson } from './engine.mjs';
+
+/** Objects that carry this label belong to a farm; its value is the farm's id. */
+export const FARM_LABEL = 'impgem.farm';
+
+function readProcesses() {
+  const all = new Map();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      const rest = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+      // an empty command line is a kernel thread or a process that has ended
+      if (command) all.set(`${name}@${rest[19]}`, { pid: name, parent: rest[1], command });
+    } catch {
+      // ended while we looked
+    }
+  }
+  return all;
+}
+
+const farm = (one) => one.Labels?.[FARM_LABEL];
+
+async function readEngine(host) {
+  const lists = {
+    containers: new Map(),
+    volumes: new Map(),
+    networks: new Map(),
+    images: new Map(),
+  };
+  if (!host) return lists;
+  for (const one of await askJson(host, 'GET', '/containers/json?all=1')) {
+    lists.containers.set(one.Id, {
+      text: `${one.Names} ${one.Image} (${one.State})`,
+      farm: farm(one),
+    });
+  }
+  for (const one of (await askJson(host, 'GET', '/volumes')).Volumes ?? []) {
+    lists.volumes.set(one.Name, { text: one.Name, farm: farm(one) });
+  }
+  for (const one of await askJson(host, 'GET', '/networks')) {
+    lists.networks.set(one.Id, { text: one.Name, farm: farm(one) });
+  }
+  for (const one of await askJson(host, 'GET', '/images/json?all=1')) {
+    const tags = (one.RepoTags ?? []).filter((tag) => tag !== '<none>:<none>').sort();
+    lists.images.set(`${one.Id} ${tags}`, {
+      text: `${tags.join(', ') || 'untagged'} ${one.Id}`,
+      farm: farm(one),
+    });
+  }
+  return lists;
+}
+
+/** Everything there is now; `host` may be undefined where no engine is. */
+export async function snapshot(host) {
+  const mounts = new Map();
+  for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n').filter(Boolean)) {
+    mounts.set(line, { text: line.split(' ').slice(0, 3).join(' ') });
+  }
+  return { ...(await readEngine(host)), mounts, processes: readProcesses() };
+}
+
+/** The processes from `pid` up to the first. */
+function* ancestors(processes, pid) {
+  const byPid = new Map([...processes.values()].map((one) => [one.pid, one]));
+  for (let one = byPid.get(pid); one; one = byPid.get(one.parent)) yield one;
+}
+
+/**
+ * What differs, as lines. Objects of farms that were there before (another clone's, on the same engine) come and go
+ * as they like, and so do processes that some older process has started; what has lost its starter is ours.
+ */
+export function differences(before, after) {
+  const farms = new Set();
+  for (const list of ['containers', 'volumes', 'networks']) {
+    for (const { farm } of before[list].values()) if (farm) farms.add(farm);
+  }
+  const foreign = (one) => one.farm !== undefined && farms.has(one.farm);
+  const found = [];
+  for (const list of ['containers', 'volumes', 'networks', 'images']) {
+    for (const [id, one] of after[list]) {
+      if (!before[list].has(id) && !foreign(one)) found.push(`${list}: left over: ${one.text}`);
+    }
+    for (const [id, one] of before[list]) {
+      if (!after[list].has(id) && !foreign(one)) found.push(`${list}: gone: ${one.text}`);
+    }
+  }
+  const neighbours = [...after.containers].filter(([, one]) => foreign(one)).map(([id]) => id);
+  for (const [line, one] of after.mounts) {
+    const engines = /\/(overlay2|netns|containers)\//.test(line) && neighbours.length > 0;
+    if (!before.mounts.has(line) && !engines) found.push(`mounts: left over: ${one.text}`);
+  }
+  const older = new Set([...before.processes.values()].map((one) => one.pid));
+  for (const [id, one] of after.processes) {
+    if (before.processes.has(id)) continue;
+    const chain = [...ancestors(after.processes, one.pid)];
+    const started = chain
+      .slice(1)
+      .some(({ pid }) => pid !== '1' && older.has(pid) && pid !== `${process.pid}`);
+    const neighbour = chain.some(({ command }) =>
+      neighbours.some((container) => command.includes(container)),
+    );
+    const ours = chain.some(({ pid }) => pid === `${process.pid}`);
+    if (ours || (!started && !neighbour)) {
+      found.push(`processes: left over: ${one.pid} ${one.command.slice(0, 150)}`);
+    }
+  }
+  return found;
+}
+
+/** The differences that stay: an engine takes a moment to remove things, a process to end. */
+export async function leftOver(before, host, waitMs = 10_000) {
+  for (const end = Date.now() + waitMs; ; await sleep(500)) {
+    const found = differences(before, await snapshot(host));
+    if (found.length === 0 || Date.now() > end) return found;
+  }
+}
