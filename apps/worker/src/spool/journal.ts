@@ -1,0 +1,286 @@
+import type { Assign } from '@impgem/protocol';
+import { FarmError, invariant } from '@impgem/kit';
+import {
+  mkdir,
+  open,
+  readFile,
+  rename,
+  rm,
+  unlink,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Budget } from './budget.js';
+import {
+  advance,
+  decodeRecord,
+  encodeRecord,
+  NOTHING,
+  sizeAt,
+  type NewRecord,
+  type Progress,
+  type SpoolRecord,
+} from './record.js';
+import { readExactly, scan, segmentPath, type Segment } from './segment.js';
+
+/** A journal goes on in a new file from here on, so that what is acknowledged can be given back. */
+export const SEGMENT_BYTES = 8 * 1024 * 1024;
+
+/** What was handed out; written before anything of the build is done. No secrets. */
+export interface Meta {
+  assign: Assign;
+  /** The build's zero of time, milliseconds since the Unix epoch. */
+  startedAt: number;
+}
+
+/** A record that can be sent. */
+export type JournalRecord = Exclude<SpoolRecord, { kind: 'checkpoint' }>;
+
+interface Pending {
+  seq: number;
+  bytes: Buffer;
+  resolve: (seq: number) => void;
+  reject: (error: unknown) => void;
+}
+
+/**
+ * The journal of one attempt: records numbered from 1 without gaps, appended, read from any number on, trimmed
+ * from the front.
+ *
+ * **What is safe when.** `append` settles when the bytes are with the operating system: the death of the process
+ * loses nothing. They are not forced to the disk, since a loss of power also ends the containers, so that the
+ * attempt ends in any case; the checksums find the torn tail, and the master, which may then have more than the
+ * spool, is told by the next hello.
+ */
+export class Journal {
+  /** The number given last; `written` of them are with the operating system. */
+  seq: number;
+  written: number;
+  progress: Progress;
+  private queue: Pending[] = [];
+  private writing: Promise<void> | undefined;
+  private file: FileHandle | undefined;
+  private closed = false;
+  private broken: unknown;
+  /** Where the reader stands: the record `next` begins at `at` of the segment that begins with `first`. */
+  private reader: { first: number; next: number; at: number } | undefined;
+
+  private constructor(
+    readonly folder: string,
+    readonly meta: Meta,
+    private readonly budget: Budget,
+    private readonly segments: Segment[],
+    progress: Progress,
+    private readonly segmentBytes: number,
+  ) {
+    this.progress = progress;
+    this.seq = this.written = segments.at(-1)?.last ?? 0;
+    budget.take(segments.reduce((total, { size }) => total + size, 0));
+  }
+
+  static async create(
+    folder: string,
+    meta: Meta,
+    budget: Budget,
+    segmentBytes = SEGMENT_BYTES,
+  ): Promise<Journal> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const path = join(folder, 'meta.json');
+    await writeFile(`${path}.new`, JSON.stringify(meta), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+    return new Journal(folder, meta, budget, [], NOTHING, segmentBytes);
+  }
+
+  /** Undefined when the folder never became a journal, or was being removed; the rest of it is removed then. */
+  static async reopen(
+    folder: string,
+    budget: Budget,
+    segmentBytes = SEGMENT_BYTES,
+  ): Promise<{ journal: Journal; cut: number } | undefined> {
+    let meta: Meta;
+    try {
+      meta = JSON.parse(await readFile(join(folder, 'meta.json'), 'utf8')) as Meta;
+    } catch {
+      await rm(folder, { recursive: true, force: true });
+      return undefined;
+    }
+    const { segments, progress, cut } = await scan(folder);
+    return { journal: new Journal(folder, meta, budget, segments, progress, segmentBytes), cut };
+  }
+
+  get attempt(): { build: number; epoch: number } {
+    return { build: this.meta.assign.build, epoch: this.meta.assign.epoch };
+  }
+
+  /** The first record that is still here; `seq` + 1 when none is. */
+  get first(): number {
+    return this.segments[0]?.first ?? this.seq + 1;
+  }
+
+  /**
+   * Settles with the record's number when it is with the operating system. The order of records is that of the
+   * calls, but that a log record may wait for room: its caller appends nothing else meanwhile. Rejects when
+   * the disk cannot take it, for this and all later records.
+   */
+  async append(record: NewRecord): Promise<number> {
+    while (record.kind === 'log' && this.budget.full && !this.closed) await this.budget.changed();
+    if (this.broken !== undefined) throw this.broken;
+    if (this.closed) throw new FarmError('stale', 'the journal is closed');
+    const seq = ++this.seq;
+    const bytes = encodeRecord(seq, record);
+    // The checkpoint of a new segment tells of the records that are written, so it follows the queue.
+    return new Promise<number>((resolve, reject) => {
+      this.queue.push({ seq, bytes, resolve, reject });
+      this.writing ??= this.write();
+    });
+  }
+
+  private async write(): Promise<void> {
+    try {
+      while (this.queue.length > 0) {
+        const batch = this.queue.splice(0, 64);
+        try {
+          await this.writeBatch(batch);
+        } catch (cause) {
+          this.broken = new FarmError(
+            'worker-error',
+            `the spool cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
+            {},
+            { cause },
+          );
+          for (const { reject } of [...batch, ...this.queue.splice(0)]) reject(this.broken);
+          return;
+        }
+        for (const { seq, resolve } of batch) resolve(seq);
+      }
+    } finally {
+      this.writing = undefined;
+    }
+  }
+
+  private async writeBatch(batch: Pending[]): Promise<void> {
+    const firstSeq = batch[0]?.seq ?? 0;
+    const segment = await this.segmentFor(firstSeq);
+    const buffers = batch.map(({ bytes }) => bytes);
+    const size = buffers.reduce((total, { length }) => total + length, 0);
+    invariant(this.file, 'a segment is open while the journal is written');
+    const whole = Buffer.concat(buffers);
+    let done = 0;
+    while (done < size) {
+      const { bytesWritten } = await this.file.write(whole, done, size - done);
+      done += bytesWritten;
+    }
+    this.budget.take(size);
+    segment.size += size;
+    segment.last = this.written = batch.at(-1)?.seq ?? segment.last;
+    let at = 0;
+    for (const { bytes } of batch) {
+      const record = decodeRecord(whole, at);
+      if (record) this.progress = advance(this.progress, record);
+      at += bytes.length;
+    }
+  }
+
+  /** The segment that takes the next record: the last one, or a new one when that is full. */
+  private async segmentFor(first: number): Promise<Segment> {
+    const last = this.segments.at(-1);
+    if (last && last.size < this.segmentBytes) {
+      this.file ??= await open(last.path, 'a');
+      return last;
+    }
+    await this.file?.close();
+    this.file = undefined;
+    const path = segmentPath(this.folder, first);
+    this.file = await open(path, 'ax', 0o600);
+    const head = encodeRecord(first - 1, { kind: 'checkpoint', progress: this.progress });
+    await this.file.write(head);
+    this.budget.take(head.length);
+    const segment = { path, first, last: first - 1, size: head.length };
+    this.segments.push(segment);
+    return segment;
+  }
+
+  /**
+   * Records from `from` on, about `bytes` of them and at least one; none when `from` lies behind the last that
+   * is written. Rejects when `from` was trimmed.
+   */
+  async read(from: number, bytes: number): Promise<JournalRecord[]> {
+    const segment = this.segments.find(({ first, last }) => first <= from && from <= last);
+    if (!segment) {
+      if (from > this.written) return [];
+      throw new FarmError('worker-error', `record ${from} is not in the spool any more`);
+    }
+    const reader =
+      this.reader?.first === segment.first && this.reader.next <= from
+        ? { ...this.reader }
+        : { first: segment.first, next: segment.first - 1, at: 0 };
+    const records: JournalRecord[] = [];
+    let got = 0;
+    while (reader.next <= segment.last && got < bytes) {
+      const block = await this.block(segment, reader.at, bytes);
+      for (let at = 0; got < bytes;) {
+        const record = decodeRecord(block, at);
+        if (!record) break;
+        at += record.size;
+        reader.at += record.size;
+        reader.next = record.seq + 1;
+        if (record.kind === 'checkpoint' || record.seq < from) continue;
+        records.push(record);
+        got += record.size;
+      }
+    }
+    this.reader = reader;
+    return records;
+  }
+
+  /** Whole records of a segment from `at` on: about `bytes`, at least one. */
+  private async block(segment: Segment, at: number, bytes: number): Promise<Buffer> {
+    const left = segment.size - at;
+    const block = await readExactly(segment.path, at, Math.min(left, Math.max(bytes, 64 * 1024)));
+    const size = sizeAt(block, 0);
+    if (size === undefined || size > left)
+      throw new FarmError(
+        'worker-error',
+        `the spool file ${segment.path} is damaged at byte ${at}`,
+      );
+    const whole = size <= block.length ? block : await readExactly(segment.path, at, size);
+    if (!decodeRecord(whole, 0))
+      throw new FarmError(
+        'worker-error',
+        `the spool file ${segment.path} is damaged at byte ${at}`,
+      );
+    return whole;
+  }
+
+  /** Gives back the files whose records are all at or below `seq`; the last file stays. */
+  async trim(seq: number): Promise<void> {
+    while (this.segments.length > 1 && (this.segments[0]?.last ?? Infinity) <= seq) {
+      const segment = this.segments.shift();
+      if (!segment) return;
+      this.budget.give(segment.size);
+      await unlink(segment.path).catch(ignoreMissing);
+    }
+  }
+
+  /** Appends nothing any more; what is written stays. */
+  async close(): Promise<void> {
+    this.closed = true;
+    this.budget.wake();
+    while (this.writing) await this.writing;
+    await this.file?.close();
+    this.file = undefined;
+  }
+
+  /** Closes it and removes its folder; the meta file first, so that a half-removed journal is known as such. */
+  async destroy(): Promise<void> {
+    await this.close();
+    this.budget.give(this.segments.splice(0).reduce((total, { size }) => total + size, 0));
+    await unlink(join(this.folder, 'meta.json')).catch(ignoreMissing);
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}
