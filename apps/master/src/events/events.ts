@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { FarmEvent } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import { Database, type Tx } from '../platform/index.js';
-import { formatPosition, parsePosition } from './position.js';
+import { comparePositions, formatPosition, parsePosition } from './position.js';
 
 export const EVENT_KINDS = [
   'request.submitted',
@@ -59,29 +59,50 @@ export class Events {
    * Throws `invalid-request` for a position that is none.
    */
   async read({ after, build, limit }: ReadEvents): Promise<FarmEvent[]> {
-    const position = after === undefined ? { xid: '0', id: '0' } : parsePosition(after);
+    return (await this.readOn({ after: after ?? START, build, limit })).events;
+  }
+
+  /** The same for who goes on reading: it says where to read on, and whether some wait to be readable. */
+  async readOn({ after, build, limit }: ReadEvents & { after: string }): Promise<EventBatch> {
+    const position = parsePosition(after);
     if (!position)
       throw new FarmError(
         'invalid-request',
-        `\`after\` is the id of an event, like 731.15, not ${JSON.stringify(after)}`,
+        `\`after\` is the id of an event, like 731.15, not ${JSON.stringify(after.slice(0, 50))}`,
       );
-    const rows = await this.db.query<EventRow>(build === undefined ? READ : READ_BUILD, [
+    const rows = await this.db.query<BatchRow>(build === undefined ? READ : READ_BUILD, [
       position.xid,
       position.id,
       limit,
       ...(build === undefined ? [] : [build]),
     ]);
-    return rows.map(toEvent);
+    const horizon = formatPosition({ xid: rows[0]?.horizon ?? '0', id: '0' });
+    const found = rows.filter((row): row is BatchRow & EventRow => row.xid !== null);
+    const events = found.filter((row) => row.decided).map(toEvent);
+    const last = events.at(-1)?.id ?? after;
+    // With all of them read, nothing is left below the horizon. It may lie below a position from another time.
+    const end = events.length < limit && comparePositions(horizon, last) > 0 ? horizon : last;
+    return { events, end, exhausted: events.length < limit, held: events.length < found.length };
   }
 
-  /**
-   * The position behind everything that can be read now: reading after it gives what is committed later.
-   * It needs no event to stand there.
-   */
+  /** The position behind everything that can be read now: reading after it gives what is committed later. */
   async head(): Promise<string> {
-    const [row] = await this.db.query<{ xid: string; id: string }>(HEAD);
-    return row ? formatPosition(row) : '0.0';
+    const [row] = await this.db.query<{ horizon: string }>(HORIZON);
+    return formatPosition({ xid: row?.horizon ?? '0', id: '0' });
   }
+}
+
+const START = '0.0';
+
+/** A piece of the outbox. */
+export interface EventBatch {
+  events: FarmEvent[];
+  /** Where to read on. Everything asked for up to here is read. */
+  end: string;
+  /** There was no more to read. */
+  exhausted: boolean;
+  /** There are later events that a running transaction holds back: read again soon. */
+  held: boolean;
 }
 
 export interface ReadEvents {
@@ -89,6 +110,9 @@ export interface ReadEvents {
   build?: number | undefined;
   limit: number;
 }
+
+/** Without an event: only the horizon. */
+type BatchRow = { horizon: string; decided: boolean | null } & (EventRow | { xid: null });
 
 interface EventRow {
   xid: string;
@@ -109,16 +133,18 @@ const APPEND = `
   FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(e, n)
   ORDER BY n`;
 
-const COLUMNS = `xid::text AS xid, id::text AS id, at, kind, builder, build_id, request_id, worker, data`;
+// An undecided transaction may still bring events below those that are visible: they wait behind the horizon.
 // The row comparison is what makes the index on (xid, id) a range.
-const BELOW = `(xid, id) > ($1::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_snapshot())`;
-const READ = `SELECT ${COLUMNS} FROM events WHERE ${BELOW} ORDER BY events.xid, events.id LIMIT $3`;
-const READ_BUILD = `
-  SELECT ${COLUMNS} FROM events WHERE build_id = $4::bigint AND ${BELOW}
-  ORDER BY events.xid, events.id LIMIT $3`;
-const HEAD = `
-  SELECT xid::text AS xid, id::text AS id FROM events
-  WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY events.xid DESC, events.id DESC LIMIT 1`;
+const readSql = (only: string) => `
+  SELECT now.horizon::text AS horizon, e.*, e.xid::xid8 < now.horizon AS decided
+  FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS horizon) now
+  LEFT JOIN LATERAL (
+    SELECT xid::text AS xid, id::text AS id, at, kind, builder, build_id, request_id, worker, data
+    FROM events WHERE ${only} (xid, id) > ($1::xid8, $2::bigint)
+    ORDER BY events.xid, events.id LIMIT $3) e ON true`;
+const READ = readSql('');
+const READ_BUILD = readSql('build_id = $4::bigint AND');
+const HORIZON = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon`;
 
 function toEvent(row: EventRow): FarmEvent {
   return {

@@ -1,3 +1,10 @@
 export { EventsModule } from './events.module.js';
-export { Events, EVENT_KINDS, type EventKind, type NewEvent, type ReadEvents } from './events.js';
-export { formatPosition, parsePosition, type Position } from './position.js';
+export {
+  Events,
+  EVENT_KINDS,
+  type EventBatch,
+  type EventKind,
+  type NewEvent,
+  type ReadEvents,
+} from './events.js';
+export { comparePositions } from './position.js';

@@ -1,3 +1,5 @@
+import { invariant } from '@impgem/kit';
+
 /**
  * Where a reader of the outbox stands: the transaction and the row of the last event that it has seen. As text
  * `<xid>.<id>`, opaque to clients. Both are 64-bit; they stay decimal text, since `xid8` has no JavaScript number.
@@ -18,4 +20,12 @@ export function parsePosition(text: string): Position | undefined {
 
 export function formatPosition({ xid, id }: Position): string {
   return `${xid}.${id}`;
+}
+
+/** Below zero when `a` comes first. For positions that are well formed. */
+export function comparePositions(a: string, b: string): number {
+  const [one, other] = [parsePosition(a), parsePosition(b)];
+  invariant(one && other, 'positions are compared after they were checked');
+  const [x, y] = [BigInt(one.xid) - BigInt(other.xid), BigInt(one.id) - BigInt(other.id)];
+  return Number((x || y) > 0n) - Number((x || y) < 0n);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { unfinished, Utf8Stream } from './utf8.js';
 
 const whole = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
@@ -51,8 +51,14 @@ describe('Utf8Stream', () => {
 describe('unfinished', () => {
   it.each([
     [[0x61], []],
-    [[0x61, 0xe2, 0x82], [0xe2, 0x82]],
-    [[0xf0, 0x9f, 0x98], [0xf0, 0x9f, 0x98]],
+    [
+      [0x61, 0xe2, 0x82],
+      [0xe2, 0x82],
+    ],
+    [
+      [0xf0, 0x9f, 0x98],
+      [0xf0, 0x9f, 0x98],
+    ],
     [[0xc3, 0xa9], []],
     // Bytes that no character begins with, or that cannot follow.
     [[0xff], []],

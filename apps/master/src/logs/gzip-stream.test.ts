@@ -1,6 +1,6 @@
 import { constants, crc32, deflateRawSync, gunzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { crc32Combine } from './crc32-combine.js';
 import { acceptsGzip, gzipStream, type DeflatedChunk } from './gzip-stream.js';
 
@@ -45,10 +45,13 @@ describe('crc32Combine', () => {
 describe('a gzip stream of stored chunks', () => {
   it('inflates to the bytes of the log, whatever the chunks', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.uint8Array({ minLength: 1, maxLength: 500 })), async (chunks) => {
-        const gzip = await collect(gzipStream(each(chunks.map(stored))));
-        expect(gunzipSync(gzip).equals(Buffer.concat(chunks))).toBe(true);
-      }),
+      fc.asyncProperty(
+        fc.array(fc.uint8Array({ minLength: 1, maxLength: 500 })),
+        async (chunks) => {
+          const gzip = await collect(gzipStream(each(chunks.map(stored))));
+          expect(gunzipSync(gzip).equals(Buffer.concat(chunks))).toBe(true);
+        },
+      ),
     );
   });
 

@@ -18,7 +18,9 @@ const FINAL_BLOCK = Uint8Array.of(0x03, 0x00);
  * One gzip stream out of chunks as they are stored: nothing is inflated or compressed again. It is ONE member,
  * since browsers and curl read only the first.
  */
-export async function* gzipStream(chunks: AsyncIterable<DeflatedChunk>): AsyncGenerator<Uint8Array> {
+export async function* gzipStream(
+  chunks: AsyncIterable<DeflatedChunk>,
+): AsyncGenerator<Uint8Array> {
   let crc = 0;
   let length = 0;
   yield HEADER;
