@@ -6,3 +6,11 @@ export * from './version.js';
 export * from './reasons.js';
 export { decideWorker } from './worker-machine.js';
 export * from './worker-machine-state.js';
+export { acceptWorker, decideMaster } from './master-machine.js';
+export {
+  MASTER_LIMITS,
+  type MasterCommand,
+  type MasterEvent,
+  type MasterLimits,
+  type MasterState,
+} from './master-machine-state.js';

@@ -156,6 +156,8 @@ const BUILDS = [
      epoch int NOT NULL,
      seq bigint NOT NULL DEFAULT 0,
      cancel jsonb,
+     -- Given up, and kept until another worker claims the request: its worker may come back for it.
+     lost_at timestamptz,
      granted_at timestamptz NOT NULL DEFAULT now()) WITH (fillfactor = 50)`,
   `CREATE INDEX leases_worker ON leases (worker_id)`,
   `CREATE TABLE steps (

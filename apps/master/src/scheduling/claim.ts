@@ -1,0 +1,177 @@
+/**
+ * Hands waiting requests to a worker. A claim touches only the groups that the worker can serve, so its cost
+ * does not grow with the backlog; parallel claims skip each other's rows.
+ */
+import { expand, type BuilderDefinition, type BuildPlan } from '@impgem/pipeline';
+import type { Events, NewEvent } from '../events/index.js';
+import { logger, type Tx } from '../platform/index.js';
+
+/** A connected worker. `connectedAt` is its fence: a claim for an older connection finds nothing. */
+export interface Claimant {
+  id: string;
+  name: string;
+  labels: readonly string[];
+  connectedAt: Date;
+}
+
+export interface Assignment {
+  build: number;
+  epoch: number;
+  plan: BuildPlan;
+}
+
+interface Picked {
+  id: number;
+  builder_id: number;
+  builder: string;
+  definition: BuilderDefinition;
+  properties: Record<string, string>;
+  attempts: number;
+  epoch: number;
+  rank: number;
+  last_number: number;
+  locked: number;
+}
+
+const log = logger('scheduling');
+
+/** Claims up to `limit` requests, best first. Run it in a transaction of its own. */
+export async function claim(
+  tx: Tx,
+  events: Events,
+  worker: Claimant,
+  limit: number,
+): Promise<Assignment[]> {
+  const picked = await tx.query<Picked>(PICK, [
+    worker.labels,
+    worker.name,
+    limit,
+    worker.id,
+    worker.connectedAt,
+  ]);
+  if (picked.length === 0) return [];
+  // Several groups: the rows that were locked beyond the limit were skipped by others, who look again.
+  if ((picked[0]?.locked ?? 0) > picked.length) await tx.query('NOTIFY queue');
+  const { builds, refused } = render(picked);
+  const made = await tx.query<{ id: number; request_id: number }>(INSERT, [
+    JSON.stringify(builds),
+    worker.id,
+  ]);
+  const ids = new Map(made.map((row) => [row.request_id, row.id]));
+  const news = builds.map(
+    ({ request, builder, number, attempt }): NewEvent => ({
+      kind: 'build.assigned',
+      builder,
+      build: ids.get(request),
+      request,
+      worker: worker.name,
+      data: { number, attempt },
+    }),
+  );
+  await events.append(tx, [...news, ...(await failUnrenderable(tx, refused))]);
+  return builds.map(({ request, epoch, plan }) => ({
+    build: ids.get(request) as number,
+    epoch,
+    plan,
+  }));
+}
+
+interface Rendered {
+  request: number;
+  builder: string;
+  builder_id: number;
+  number: number;
+  attempt: number;
+  epoch: number;
+  plan: BuildPlan;
+}
+
+interface Unrenderable {
+  request: number;
+  builder: string;
+  message: string;
+}
+
+/** Numbers the builds per builder, in the order of the queue, and renders their plans. */
+function render(picked: readonly Picked[]): { builds: Rendered[]; refused: Unrenderable[] } {
+  const builds: Rendered[] = [];
+  const refused: Unrenderable[] = [];
+  const counts = new Map<number, number>();
+  for (const { builder_id } of picked) counts.set(builder_id, (counts.get(builder_id) ?? 0) + 1);
+  const used = new Map<number, number>();
+  for (const row of [...picked].sort((a, b) => a.rank - b.rank || a.id - b.id)) {
+    const { id: request, builder_id, builder, epoch, attempts } = row;
+    const index = (used.get(builder_id) ?? 0) + 1;
+    used.set(builder_id, index);
+    const number = row.last_number - (counts.get(builder_id) ?? 0) + index;
+    try {
+      const plan = expand(row.definition, { name: builder, number, properties: row.properties });
+      builds.push({ request, builder, builder_id, number, attempt: attempts + 1, epoch, plan });
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      log.error({ err: error, request, builder }, 'a request cannot be rendered');
+      refused.push({ request, builder, message });
+    }
+  }
+  return { builds, refused };
+}
+
+/** A definition that cannot be rendered fails its request, or it would stand at the head for ever. */
+async function failUnrenderable(tx: Tx, refused: readonly Unrenderable[]): Promise<NewEvent[]> {
+  if (refused.length === 0) return [];
+  await tx.query(FAIL, [refused.map(({ request }) => request)]);
+  return refused.map(({ request, builder, message }) => ({
+    kind: 'request.finished',
+    builder,
+    request,
+    data: { result: 'exception', reason: message },
+  }));
+}
+
+const PICK = `
+  WITH claimant AS (
+    SELECT id FROM workers
+    WHERE id = $4 AND revoked_at IS NULL AND connected_at = $5 AND disconnected_at IS NULL FOR SHARE
+  ), fit AS (
+    SELECT g.id FROM requirement_groups g CROSS JOIN claimant
+    WHERE g.labels <@ $1::text[] AND (g.workers = '{}' OR $2::text = ANY(g.workers))
+  ), heads AS MATERIALIZED (
+    SELECT head.* FROM fit CROSS JOIN LATERAL (
+      SELECT r.id, r.builder_id, r.rank FROM build_requests r
+      WHERE r.group_id = fit.id AND r.state = 'pending'
+      ORDER BY r.rank, r.id LIMIT $3 FOR UPDATE SKIP LOCKED) head
+  ), picked AS MATERIALIZED (
+    SELECT id, builder_id FROM heads ORDER BY rank, id LIMIT $3
+  ), numbered AS (
+    INSERT INTO builder_numbers AS n (builder_id, last_number)
+    SELECT builder_id, count(*) FROM picked GROUP BY builder_id ORDER BY builder_id
+    ON CONFLICT (builder_id) DO UPDATE SET last_number = n.last_number + excluded.last_number
+    RETURNING n.builder_id, n.last_number)
+  UPDATE build_requests r SET state = 'claimed', epoch = r.epoch + 1
+  FROM picked p JOIN numbered n ON n.builder_id = p.builder_id JOIN builders b ON b.id = p.builder_id
+  WHERE r.id = p.id
+  RETURNING r.id, r.builder_id, b.name AS builder, r.definition, r.properties, r.attempts, r.epoch, r.rank,
+            n.last_number, (SELECT count(*) FROM heads) AS locked`;
+
+// A lease that was lost stays until now, since its worker might have come back for it.
+const INSERT = `
+  WITH c AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS c(
+      request bigint, builder_id int, number int, attempt int, epoch int, plan jsonb)
+  ), made AS (
+    INSERT INTO builds (builder_id, number, request_id, attempt, epoch, worker_id, plan, properties)
+    SELECT builder_id, number, request, attempt, epoch, $2::uuid, plan, plan->'properties' FROM c
+    RETURNING id, request_id, epoch, plan
+  ), leased AS (
+    INSERT INTO leases (build_id, request_id, worker_id, epoch)
+    SELECT id, request_id, $2::uuid, epoch FROM made
+    ON CONFLICT (request_id) DO UPDATE SET build_id = excluded.build_id, worker_id = excluded.worker_id,
+      epoch = excluded.epoch, seq = 0, cancel = NULL, lost_at = NULL, granted_at = now()
+  ), stepped AS (
+    INSERT INTO steps (build_id, index, name, kind)
+    SELECT made.id, step.n - 1, step.s->>'name', step.s->>'kind'
+    FROM made CROSS JOIN LATERAL jsonb_array_elements(made.plan->'steps') WITH ORDINALITY AS step(s, n))
+  SELECT id, request_id FROM made`;
+const FAIL = `
+  UPDATE build_requests SET state = 'finished', result = 'exception', finished_at = now()
+  WHERE id = ANY($1::bigint[])`;

@@ -1,0 +1,120 @@
+/**
+ * How an attempt ends: what its build, its request and its lease become. Decided purely, applied for many
+ * attempts in one statement. Callers hold the lease rows (`FOR UPDATE`), so nobody else ends the same attempt.
+ */
+import type { Result } from '@impgem/pipeline';
+import type { Reason } from '@impgem/protocol';
+import { Counter } from 'prom-client';
+import type { NewEvent } from '../events/index.js';
+import type { Tx } from '../platform/index.js';
+
+/** Attempts of one request at most; then it ends as `exception`. */
+export const MAX_ATTEMPTS = 3;
+
+/** Exceptions that another attempt may mend. A missing image or source would only be missing three times. */
+const RETRIED_REASONS = new Set(['engine-unavailable', 'worker-error']);
+
+/** An attempt that ends, and what its rows say about it. */
+export interface Ending {
+  build: number;
+  epoch: number;
+  request: number;
+  /** The builder's name. */
+  builder: string;
+  worker: string;
+  /** Attempts of the request that were counted before this one. */
+  attempts: number;
+  result: Result;
+  reason?: Reason | undefined;
+  /** The reason of a cancel that was asked for. */
+  cancel?: Reason | undefined;
+  /** False when the attempt never really ran, e.g. it was refused. */
+  counted: boolean;
+  /** The lease is kept, marked: until another worker claims the request, this one may take it back. */
+  lost?: boolean;
+}
+
+export interface Closing {
+  build: number;
+  request: number;
+  result: Result;
+  reason: Reason | null;
+  /** The request goes back to the queue. */
+  requeue: boolean;
+  counted: 0 | 1;
+  lost: boolean;
+}
+
+export function decideClosing(ending: Ending): Closing {
+  const { build, request, result, reason = null, cancel } = ending;
+  const counted = ending.counted ? 1 : 0;
+  const base = { build, request, counted, lost: false } as const;
+  const infrastructure = result === 'retry' || result === 'exception';
+  if (cancel && (infrastructure || result === 'cancelled'))
+    return { ...base, result: 'cancelled', reason: cancel, requeue: false };
+  const mayHelp = result === 'retry' || (infrastructure && RETRIED_REASONS.has(reason?.code ?? ''));
+  if (!mayHelp) return { ...base, result, reason, requeue: false };
+  if (ending.attempts + counted < MAX_ATTEMPTS)
+    return { ...base, result, reason, requeue: true, lost: ending.lost ?? false };
+  return { ...base, result: 'exception', reason: givenUp(reason), requeue: false };
+}
+
+function givenUp(reason: Reason | null): Reason {
+  const why = reason ?? { code: 'worker-error', message: 'the worker asked for another attempt' };
+  return { code: why.code, message: `${why.message}; given up after ${MAX_ATTEMPTS} attempts` };
+}
+
+/**
+ * Ends the attempts: builds and their open steps finished, requests finished or back in the queue, leases gone
+ * or marked as lost. Returns the events, for the caller's one `Events.append`.
+ */
+export async function closeAttempts(tx: Tx, endings: readonly Ending[]): Promise<NewEvent[]> {
+  if (endings.length === 0) return [];
+  const closings = endings.map(decideClosing);
+  await tx.query(CLOSE, [JSON.stringify(closings)]);
+  return closings.flatMap((closing, index) => {
+    const { builder, worker, request, build } = endings[index] as Ending;
+    const { result, reason, requeue } = closing;
+    finished.inc({ result });
+    const about = { builder, build, request };
+    const events: NewEvent[] = [
+      { kind: 'build.finished', ...about, worker, data: { result, reason, requeued: requeue } },
+    ];
+    if (!requeue) events.push({ kind: 'request.finished', ...about, data: { result } });
+    return events;
+  });
+}
+
+const finished = new Counter({
+  name: 'impgem_builds_finished_total',
+  help: 'Builds that ended, by result',
+  labelNames: ['result'],
+});
+
+// A step that ran when its build was ended from outside never ends by itself: its log is closed as it is.
+const CLOSE = `
+  WITH c AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset($1::jsonb) AS c(
+      build bigint, request bigint, result text, reason jsonb, requeue boolean, counted int, lost boolean)
+  ), ended AS (
+    UPDATE builds b SET state = 'finished', result = c.result, reason = nullif(c.reason, 'null'),
+           finished_at = now()
+    FROM c WHERE b.id = c.build
+  ), steps_ended AS (
+    UPDATE steps s SET state = 'finished', log_finished = true,
+           result = CASE s.state WHEN 'pending' THEN 'skipped' ELSE c.result END,
+           reason = nullif(c.reason, 'null'),
+           finished_at = CASE s.state WHEN 'running' THEN now() END
+    FROM c WHERE s.build_id = c.build AND s.state <> 'finished'
+  ), answered AS (
+    UPDATE build_requests r SET attempts = r.attempts + c.counted,
+           state = CASE WHEN c.requeue THEN 'pending' ELSE 'finished' END,
+           result = CASE WHEN c.requeue THEN NULL ELSE c.result END,
+           finished_at = CASE WHEN c.requeue THEN NULL ELSE now() END
+    FROM c WHERE r.id = c.request
+  ), kept AS (
+    UPDATE leases l SET lost_at = now() FROM c WHERE l.build_id = c.build AND c.lost
+  ), dropped AS (
+    DELETE FROM leases l USING c WHERE l.build_id = c.build AND NOT c.lost
+  )
+  SELECT pg_notify('queue', '') WHERE EXISTS (SELECT 1 FROM c WHERE requeue)`;

@@ -1,0 +1,271 @@
+import { Injectable } from '@nestjs/common';
+import { REASONS, type HeldBuild, type HeldVerdict, type Reason } from '@impgem/protocol';
+import { Events, type NewEvent } from '../events/index.js';
+import type { Tx } from '../platform/index.js';
+import { closeAttempts, type Ending } from './closing.js';
+
+/** After a cancel was asked for, the build is ended by force when this much has gone by. */
+export const CANCEL_DEADLINE_MS = 30_000;
+
+/** One hand-out: which worker holds which attempt, and how much of its journal is committed. */
+export interface Lease {
+  build: number;
+  epoch: number;
+  request: number;
+  seq: number;
+  cancel: { reason: Reason } | null;
+  attempts: number;
+  builder: string;
+  worker: string;
+}
+
+/** A build whose cancel was asked for. */
+export interface CancelOrder {
+  worker: string;
+  build: number;
+  epoch: number;
+  reason: Reason;
+}
+
+export type LeaseCancelOutcome = 'cancelling' | 'already-finished' | 'not-found';
+
+/**
+ * Who holds what. Rows of leases are always locked before those of builds, steps and requests; only what begins
+ * at a waiting request (a claim, taking back a lost build) locks the request first.
+ */
+@Injectable()
+export class Leases {
+  constructor(private readonly events: Events) {}
+
+  /** Asks for the end of a running build: the worker is told, and a deadline ends it by force. */
+  async cancel(
+    tx: Tx,
+    build: number,
+    reason: string | undefined,
+    actor: string,
+  ): Promise<LeaseCancelOutcome> {
+    const why: Reason = { code: 'cancelled', message: reason ?? `cancelled by ${actor}` };
+    const [asked] = await tx.query<{ builder: string; request: number; worker: string }>(CANCEL, [
+      build,
+      JSON.stringify(why),
+      CANCEL_DEADLINE_MS,
+    ]);
+    if (asked) {
+      const data = { reason: why, by: actor };
+      await this.events.append(tx, [{ kind: 'build.cancelling', build, ...asked, data }]);
+      return 'cancelling';
+    }
+    const [row] = await tx.query<{ state: string }>('SELECT state FROM builds WHERE id = $1', [
+      build,
+    ]);
+    if (!row) return 'not-found';
+    return row.state === 'finished' ? 'already-finished' : 'cancelling';
+  }
+
+  /**
+   * A worker is back and says what it holds. Returns what it shall do with each, and ends what it should hold
+   * and does not. A build that was given up, but that nobody else has claimed, is taken back with its epoch.
+   */
+  async resume(
+    tx: Tx,
+    worker: { id: string; name: string },
+    held: readonly HeldBuild[],
+  ): Promise<{ verdicts: HeldVerdict[]; events: NewEvent[] }> {
+    const builds = held.map(({ build }) => build);
+    const epochs = held.map(({ epoch }) => epoch);
+    const events = held.length > 0 ? await this.#takeBack(tx, worker, builds, epochs) : [];
+    const leases = await tx.query<Lease>(`${LEASES} AND l.worker_id = $1 ${LOCKED}`, [worker.id]);
+    const finished =
+      held.length > 0
+        ? await tx.query<{ build: number; epoch: number }>(FINISHED, [worker.id, builds, epochs])
+        : [];
+    const { verdicts, gone } = judge(held, leases, finished);
+    const message = `worker ${worker.name} came back without the build`;
+    events.push(...(await closeAttempts(tx, gone.map(ended('retry', 'worker-lost', message)))));
+    return { verdicts, events };
+  }
+
+  /** The worker does not take a build that it was given; the request waits again. Returns whether it had it. */
+  async refuse(
+    tx: Tx,
+    workerId: string,
+    ref: { build: number; epoch: number },
+    reason: Reason,
+  ): Promise<boolean> {
+    const params = [workerId, ref.build, ref.epoch];
+    const [lease] = await tx.query<Lease>(
+      `${LEASES} AND l.worker_id = $1 AND l.build_id = $2 AND l.epoch = $3 ${LOCKED}`,
+      params,
+    );
+    if (!lease) return false;
+    const known = REASONS[reason.code as keyof typeof REASONS];
+    const result = known?.result === 'retry' ? 'retry' : 'exception';
+    const ending = ended(result, reason.code, reason.message)(lease);
+    // What no retry mends counts, or a worker that never accepts would be asked for ever.
+    const counted = result !== 'retry';
+    await this.events.append(tx, await closeAttempts(tx, [{ ...ending, counted }]));
+    return true;
+  }
+
+  /** Ends all that a worker holds, since it may hold nothing any more. */
+  async abandon(tx: Tx, workerId: string, reason: Reason): Promise<NewEvent[]> {
+    const leases = await tx.query<Lease>(`${LEASES} AND l.worker_id = $1 ${LOCKED}`, [workerId]);
+    return closeAttempts(tx, leases.map(ended('retry', reason.code, reason.message)));
+  }
+
+  /** Gives up the builds of workers that were not heard of for so long; `connected` are heard right now. */
+  async lose(tx: Tx, connected: readonly string[], lostAfterMs: number): Promise<Lease[]> {
+    const lost = await tx.query<Lease>(`${LEASES} ${SILENT} ${LOCKED} SKIP LOCKED`, [
+      connected,
+      lostAfterMs,
+    ]);
+    const endings = lost.map((lease): Ending => {
+      const message = `worker ${lease.worker} was not heard of for ${Math.round(lostAfterMs / 1000)} s`;
+      return { ...ended('retry', 'worker-lost', message)(lease), lost: true };
+    });
+    const events = await closeAttempts(tx, endings);
+    const names = [...new Set(lost.map(({ worker }) => worker))];
+    events.push(...names.map((worker): NewEvent => ({ kind: 'worker.lost', worker })));
+    await this.events.append(tx, events);
+    return lost;
+  }
+
+  /** Ends by force the builds whose cancel nobody answered in time, and has their workers told to stop. */
+  async forceCancelled(tx: Tx): Promise<Lease[]> {
+    const overdue = await tx.query<Lease>(
+      `${LEASES} AND (l.cancel->>'deadline')::timestamptz < now() ${LOCKED} SKIP LOCKED`,
+    );
+    if (overdue.length === 0) return [];
+    const endings = overdue.map(ended('cancelled', 'cancelled', 'cancelled'));
+    await this.events.append(tx, await closeAttempts(tx, endings));
+    await tx.query('NOTIFY lease');
+    return overdue;
+  }
+
+  /** The cancels that were asked of these workers. */
+  async cancelOrders(tx: Tx, workerIds: readonly string[]): Promise<CancelOrder[]> {
+    return tx.query<CancelOrder>(CANCEL_ORDERS, [workerIds]);
+  }
+
+  /** Those of the given attempts that no worker of the given ones holds any more. */
+  async ended(tx: Tx, attempts: readonly { build: number; epoch: number }[]): Promise<Set<number>> {
+    const rows = await tx.query<{ build: number }>(GONE, [
+      attempts.map(({ build }) => build),
+      attempts.map(({ epoch }) => epoch),
+    ]);
+    return new Set(rows.map(({ build }) => build));
+  }
+
+  async #takeBack(
+    tx: Tx,
+    worker: { id: string; name: string },
+    builds: number[],
+    epochs: number[],
+  ): Promise<NewEvent[]> {
+    const requests = await tx.query<{ id: number }>(RECLAIM, [worker.id, builds, epochs]);
+    if (requests.length === 0) return [];
+    const rows = await tx.query<{ build: number; request: number; builder: string }>(REOPEN, [
+      requests.map(({ id }) => id),
+    ]);
+    return rows.map((row) => ({
+      kind: 'build.assigned',
+      ...row,
+      worker: worker.name,
+      data: { resumed: true },
+    }));
+  }
+}
+
+/** What a worker shall do with each build it holds, and which leases it does not live up to. */
+export function judge(
+  held: readonly HeldBuild[],
+  leases: readonly Lease[],
+  finished: readonly { build: number; epoch: number }[],
+): { verdicts: HeldVerdict[]; gone: Lease[] } {
+  const key = (ref: { build: number; epoch: number }) => `${ref.build}-${ref.epoch}`;
+  const byKey = new Map(leases.map((lease) => [key(lease), lease]));
+  const done = new Set(finished.map(key));
+  const kept = new Set<Lease>();
+  const verdicts = held.map(({ build, epoch, seq }): HeldVerdict => {
+    const lease = byKey.get(key({ build, epoch }));
+    // With less in its journal than is committed, it has lost its disk: it cannot go on.
+    if (lease && seq >= lease.seq) {
+      kept.add(lease);
+      const cancel = lease.cancel !== null;
+      return { build, epoch, verdict: 'continue', seq: lease.seq, cancel };
+    }
+    const verdict = !lease && done.has(key({ build, epoch })) ? 'release' : 'stop';
+    return { build, epoch, verdict, seq: 0, cancel: false };
+  });
+  return { verdicts, gone: leases.filter((lease) => !kept.has(lease)) };
+}
+
+/** The end of a lease's attempt from outside. */
+function ended(result: Ending['result'], code: string, message: string) {
+  return (lease: Lease): Ending => ({
+    ...lease,
+    cancel: lease.cancel?.reason,
+    result,
+    reason: { code, message },
+    counted: true,
+  });
+}
+
+const LEASES = `
+  SELECT l.build_id AS build, l.epoch, l.request_id AS request, l.seq, l.cancel,
+         r.attempts, b.name AS builder, w.name AS worker
+  FROM leases l
+  JOIN build_requests r ON r.id = l.request_id
+  JOIN builders b ON b.id = r.builder_id
+  JOIN workers w ON w.id = l.worker_id
+  WHERE l.lost_at IS NULL`;
+const LOCKED = 'ORDER BY l.build_id FOR UPDATE OF l';
+const SILENT = `
+  AND l.worker_id <> ALL($1::uuid[])
+  AND greatest(l.granted_at, w.last_seen_at) < now() - $2::float8 * interval '1 millisecond'`;
+
+const CANCEL = `
+  WITH asked AS (
+    UPDATE leases SET cancel = jsonb_build_object(
+      'reason', $2::jsonb, 'deadline', now() + $3::float8 * interval '1 millisecond')
+    WHERE build_id = $1 AND lost_at IS NULL AND cancel IS NULL
+    RETURNING build_id, request_id, worker_id
+  ), told AS (
+    UPDATE builds SET state = 'cancelling' FROM asked WHERE builds.id = asked.build_id
+    RETURNING builds.builder_id)
+  SELECT b.name AS builder, asked.request_id AS request, w.name AS worker, pg_notify('lease', '') AS told
+  FROM asked CROSS JOIN told JOIN builders b ON b.id = told.builder_id
+  JOIN workers w ON w.id = asked.worker_id`;
+const CANCEL_ORDERS = `
+  SELECT worker_id AS worker, build_id AS build, epoch, cancel->'reason' AS reason
+  FROM leases WHERE cancel IS NOT NULL AND lost_at IS NULL AND worker_id = ANY($1::uuid[])`;
+const GONE = `
+  SELECT h.build FROM unnest($1::bigint[], $2::int[]) AS h(build, epoch)
+  WHERE NOT EXISTS (
+    SELECT 1 FROM leases l WHERE l.build_id = h.build AND l.epoch = h.epoch AND l.lost_at IS NULL)`;
+const FINISHED = `
+  SELECT b.id AS build, b.epoch FROM unnest($2::bigint[], $3::int[]) AS h(build, epoch)
+  JOIN builds b ON b.id = h.build AND b.epoch = h.epoch
+  WHERE b.worker_id = $1 AND b.state = 'finished'`;
+
+// Whoever gets the request's row first has it: this, or the claim of another worker.
+const RECLAIM = `
+  UPDATE build_requests r SET state = 'claimed', attempts = r.attempts - 1
+  FROM leases l JOIN unnest($2::bigint[], $3::int[]) AS h(build, epoch)
+    ON h.build = l.build_id AND h.epoch = l.epoch
+  WHERE l.worker_id = $1 AND l.lost_at IS NOT NULL
+    AND r.id = l.request_id AND r.state = 'pending' AND r.epoch = l.epoch
+  RETURNING r.id`;
+const REOPEN = `
+  WITH taken AS (
+    UPDATE leases SET lost_at = NULL, granted_at = now() WHERE request_id = ANY($1::bigint[])
+    RETURNING build_id, request_id
+  ), reopened AS (
+    UPDATE builds SET state = 'running', result = NULL, reason = NULL, finished_at = NULL
+    FROM taken WHERE builds.id = taken.build_id
+    RETURNING builds.id AS build, builds.request_id AS request, builds.builder_id
+  ), steps_reopened AS (
+    UPDATE steps SET result = NULL, reason = NULL, finished_at = NULL, log_finished = false,
+           state = CASE WHEN started_at IS NULL THEN 'pending' ELSE 'running' END
+    FROM taken WHERE steps.build_id = taken.build_id AND steps.reason->>'code' = 'worker-lost')
+  SELECT build, request, b.name AS builder FROM reopened JOIN builders b ON b.id = reopened.builder_id`;
