@@ -1,0 +1,164 @@
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import type { IncomingHttpHeaders } from 'node:http';
+import { fastifyCookie } from '@fastify/cookie';
+import {
+  Injectable,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { FarmError } from '@impgem/kit';
+import { Repository } from 'typeorm';
+import { Database, logger, MasterConfig } from '../platform/index.js';
+import { ApiToken, BrowserSession } from './access.entities.js';
+import { withImplied, type Caller } from './caller.js';
+import { allowedOrigin } from './origin.js';
+import { bearer, hashSecret, parseToken, secretMatches } from './secrets.js';
+
+export const SESSION_COOKIE = 'impgem_session';
+/** Absolute, however much it is used. */
+export const SESSION_MS = 24 * 60 * 60 * 1000;
+/** `last_used_at` is as exact as this. */
+const USED_EVERY_MS = 60_000;
+
+const log = logger('access');
+
+/** A request before it is known who makes it; a plain upgrade request will do. */
+export interface Knock {
+  headers: IncomingHttpHeaders;
+}
+
+/** Who may come in: API tokens, and sessions that stand for one. */
+@Injectable()
+export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #revoked = new Set<() => void>();
+  #unlisten: (() => void) | undefined;
+
+  constructor(
+    private readonly database: Database,
+    private readonly config: MasterConfig,
+    @InjectRepository(ApiToken) private readonly tokens: Repository<ApiToken>,
+    @InjectRepository(BrowserSession) private readonly sessions: Repository<BrowserSession>,
+  ) {}
+
+  async onApplicationBootstrap(): Promise<void> {
+    this.#unlisten = await this.database.listen('access', () => {
+      for (const handler of this.#revoked) handler();
+    });
+  }
+
+  onApplicationShutdown(): void {
+    this.#unlisten?.();
+  }
+
+  /**
+   * Rejects with `FarmError`: `unauthenticated`, `token-expired`, `token-revoked`, `origin`. A cookie alone
+   * proves nothing about who sent the request: what changes something must also pass `checkCsrf`.
+   */
+  async authenticate({ headers }: Knock): Promise<Caller> {
+    if (headers.authorization !== undefined) return this.#byToken(bearer(headers.authorization));
+    const cookie = fastifyCookie.parse(headers.cookie ?? '')[SESSION_COOKIE];
+    if (cookie !== undefined) return this.#bySession(cookie, headers);
+    throw new FarmError(
+      'unauthenticated',
+      'no token: send it as `Authorization: Bearer igt_…`, or sign in on the page',
+    );
+  }
+
+  /** For what a session changes: the page's own token proves that the page sent it. Rejects with `csrf`. */
+  checkCsrf(caller: Caller, { headers }: Knock): void {
+    if (!caller.session) return;
+    const given = Buffer.from(String(headers['x-csrf-token'] ?? ''));
+    const wanted = Buffer.from(caller.session.csrf);
+    if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
+      throw new FarmError('csrf', 'send the `csrf` of GET /api/v1/session as X-CSRF-Token');
+  }
+
+  /** Whether the caller would still be let in: its token not revoked, nothing expired, not signed out. */
+  async isCurrent(caller: Caller): Promise<boolean> {
+    if (caller.expiresAt && caller.expiresAt.getTime() <= Date.now()) return false;
+    const [row] = await this.database.query<{ current: boolean }>(
+      `SELECT revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+         AND ($2::bytea IS NULL OR EXISTS (SELECT FROM sessions WHERE id_hash = $2)) AS current
+       FROM api_tokens WHERE id = $1`,
+      [caller.tokenId, caller.session?.idHash ?? null],
+    );
+    return row?.current ?? false;
+  }
+
+  /**
+   * Calls `handler` when something was revoked or signed out on any master (a token, a worker, a session), and
+   * after a time without the database: then look again at whom you let in. Returns the end of it.
+   */
+  onRevoked(handler: () => void): () => void {
+    this.#revoked.add(handler);
+    return () => this.#revoked.delete(handler);
+  }
+
+  /** The caller whose token this is. Rejects as `authenticate` does. */
+  async #byToken(text: string | undefined): Promise<Caller> {
+    const parsed = parseToken('igt', text);
+    const row = parsed && (await this.tokens.findOneBy({ id: parsed.id }));
+    // What is known of a token is told only to who has its secret.
+    if (!row || !secretMatches(parsed.secret, row.secretHash))
+      throw new FarmError('unauthenticated', 'this is no token of this farm');
+    return this.#admit(row);
+  }
+
+  async #bySession(cookie: string, headers: IncomingHttpHeaders): Promise<Caller> {
+    if (!allowedOrigin(headers, this.config.publicUrl))
+      throw new FarmError(
+        'origin',
+        `a page of ${headers.origin} may not use this farm; set IMPGEM_PUBLIC_URL when it is the farm's own address`,
+      );
+    const session = await this.sessions.findOne({
+      where: { idHash: hashSecret(cookie) },
+      relations: { token: true },
+    });
+    if (!session || session.expiresAt.getTime() <= Date.now())
+      throw new FarmError('unauthenticated', 'the session has ended: sign in again');
+    const caller = await this.#admit(session.token);
+    const ends = Math.min(session.expiresAt.getTime(), caller.expiresAt?.getTime() ?? Infinity);
+    const { idHash, csrf } = session;
+    return { ...caller, expiresAt: new Date(ends), session: { idHash, csrf } };
+  }
+
+  async #admit(token: ApiToken): Promise<Caller> {
+    if (token.revokedAt) throw new FarmError('token-revoked', `token ${token.name} was revoked`);
+    if (token.expiresAt && token.expiresAt.getTime() <= Date.now())
+      throw new FarmError(
+        'token-expired',
+        `token ${token.name} expired at ${token.expiresAt.toISOString()}`,
+      );
+    if (Date.now() - (token.lastUsedAt?.getTime() ?? 0) > USED_EVERY_MS)
+      await this.database.query('UPDATE api_tokens SET last_used_at = now() WHERE id = $1', [
+        token.id,
+      ]);
+    return {
+      actor: `token:${token.name}`,
+      tokenId: token.id,
+      scopes: withImplied(token.scopes),
+      ...(token.expiresAt ? { expiresAt: token.expiresAt } : {}),
+    };
+  }
+
+  /** Trades an API token for a session. The cookie's value is told only here. */
+  async signIn(token: string): Promise<{ cookie: string; caller: Caller }> {
+    const caller = await this.#byToken(token);
+    const cookie = randomBytes(32).toString('base64url');
+    const csrf = randomBytes(32).toString('base64url');
+    const idHash = hashSecret(cookie);
+    const ends = Math.min(Date.now() + SESSION_MS, caller.expiresAt?.getTime() ?? Infinity);
+    const expiresAt = new Date(ends);
+    await this.database.query('DELETE FROM sessions WHERE expires_at < now()');
+    await this.sessions.insert({ idHash, tokenId: caller.tokenId, csrf, expiresAt });
+    log.info({ actor: caller.actor }, 'signed in');
+    return { cookie, caller: { ...caller, expiresAt, session: { idHash, csrf } } };
+  }
+
+  async signOut(caller: Caller): Promise<void> {
+    if (!caller.session) return;
+    await this.sessions.delete({ idHash: caller.session.idHash });
+    await this.database.query('NOTIFY access');
+  }
+}

@@ -1,0 +1,42 @@
+import { Injectable } from '@nestjs/common';
+import { InjectRepository } from '@nestjs/typeorm';
+import { LessThan, Repository } from 'typeorm';
+import type { AuditEntry, Page } from '@impgem/client';
+import { pageOf, type PageQuery, type Tx } from '../platform/index.js';
+import { AuditRow } from './access.entities.js';
+
+/** Who did what: every change that a person or a program made, written with the change itself. */
+@Injectable()
+export class Audit {
+  constructor(@InjectRepository(AuditRow) private readonly rows: Repository<AuditRow>) {}
+
+  /**
+   * Call it in the transaction of the change. `action` is `<noun>.<verb>`, e.g. `worker.revoke`; `target` names
+   * the thing; `detail` holds no secret.
+   */
+  async record(
+    tx: Tx,
+    by: { actor: string } | string,
+    action: string,
+    target: string,
+    detail: object = {},
+  ): Promise<void> {
+    await tx.query('INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)', [
+      typeof by === 'string' ? by : by.actor,
+      action,
+      target,
+      JSON.stringify(detail),
+    ]);
+  }
+
+  /** Newest first. */
+  async list({ after, limit }: PageQuery): Promise<Page<AuditEntry>> {
+    const rows = await this.rows.find({
+      ...(after === undefined ? {} : { where: { id: LessThan(Number(after)) } }),
+      order: { id: 'DESC' },
+      take: limit + 1,
+    });
+    const items = rows.map((row) => ({ ...row, id: Number(row.id), at: row.at.toISOString() }));
+    return pageOf(items, limit, ({ id }) => String(id));
+  }
+}

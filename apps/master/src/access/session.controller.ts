@@ -1,0 +1,97 @@
+import { Body, Controller, Delete, Get, HttpCode, Post, Req, Res, UseGuards } from '@nestjs/common';
+import {
+  ApiCreatedResponse,
+  ApiNoContentResponse,
+  ApiOkResponse,
+  ApiProperty,
+  ApiTags,
+} from '@nestjs/swagger';
+import { IsString, MaxLength } from 'class-validator';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Scope, Session } from '@impgem/client';
+import { FarmError } from '@impgem/kit';
+import { MasterConfig } from '../platform/index.js';
+import { Access, SESSION_COOKIE } from './access.js';
+import { Caller, Public, Requires } from './caller.js';
+import { allowedOrigin } from './origin.js';
+import { SignInThrottle } from './sign-in-throttle.js';
+
+export class SignIn {
+  @ApiProperty({ description: 'an API token' })
+  @IsString()
+  @MaxLength(200)
+  token!: string;
+}
+
+export class SessionDto implements Session {
+  @ApiProperty({ example: 'token:ci' }) actor!: string;
+  @ApiProperty({ enum: ['read', 'trigger', 'admin'], isArray: true }) scopes!: Scope[];
+  @ApiProperty({ description: 'to be sent as X-CSRF-Token; empty without a session' })
+  csrf!: string;
+  @ApiProperty({ format: 'date-time' }) expiresAt!: string;
+}
+
+const NEVER = '9999-12-31T23:59:59.999Z';
+
+@ApiTags('access')
+@Controller('api/v1/session')
+export class SessionController {
+  constructor(
+    private readonly access: Access,
+    private readonly config: MasterConfig,
+  ) {}
+
+  /** Signs the page in: trades a token for a cookie that scripts cannot read. */
+  @Post()
+  @Public()
+  @UseGuards(SignInThrottle)
+  @ApiCreatedResponse({ type: SessionDto })
+  async signIn(
+    @Body() { token }: SignIn,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<Session> {
+    if (!allowedOrigin(request.headers, this.config.publicUrl))
+      throw new FarmError('origin', `a page of ${request.headers.origin} may not sign in here`);
+    const { cookie, caller } = await this.access.signIn(token);
+    reply.setCookie(SESSION_COOKIE, cookie, {
+      ...this.#cookie(request),
+      ...(caller.expiresAt ? { expires: caller.expiresAt } : {}),
+    });
+    return sessionView(caller);
+  }
+
+  @Get()
+  @Requires('read')
+  @ApiOkResponse({ type: SessionDto })
+  current(@Caller() caller: Caller): Session {
+    return sessionView(caller);
+  }
+
+  @Delete()
+  @Requires('read')
+  @HttpCode(204)
+  @ApiNoContentResponse({ description: 'signed out' })
+  async signOut(
+    @Caller() caller: Caller,
+    @Req() request: FastifyRequest,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<void> {
+    await this.access.signOut(caller);
+    reply.clearCookie(SESSION_COOKIE, this.#cookie(request));
+  }
+
+  #cookie(request: FastifyRequest) {
+    const secure = request.protocol === 'https' || this.config.publicUrl.startsWith('https:');
+    return { httpOnly: true, sameSite: 'strict', secure, path: '/' } as const;
+  }
+}
+
+function sessionView(caller: Caller): Session {
+  return {
+    actor: caller.actor,
+    scopes: caller.scopes,
+    csrf: caller.session?.csrf ?? '',
+    expiresAt: caller.expiresAt?.toISOString() ?? NEVER,
+  };
+}
