@@ -1,2 +1,6 @@
 export * from './api.js';
+export type { Fetch, FetchResponse, Signal, SocketClass } from './host.js';
+export * from './live.js';
 export * from './problem-codes.js';
+export * from './problem-error.js';
+export * from './rest.js';
