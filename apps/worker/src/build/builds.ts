@@ -1,0 +1,162 @@
+import { FarmError } from '@impgem/kit';
+import type { Assign, AttemptRef, FoundBuild, Reason, WorkerEvent } from '@impgem/protocol';
+import type { Logger } from 'pino';
+import type { Journal, NewRecord, Spool } from '../spool/index.js';
+import { BuildRun, type BuildSurroundings } from './build-run.js';
+import type { Stop } from './stop.js';
+import { endInterrupted } from './interrupted.js';
+
+/** How long a slot rests whose build could not even begin, so that a full disk does not become a storm. */
+const REST_MS = 10_000;
+
+export interface BuildsOrder extends BuildSurroundings {
+  spool: Spool;
+}
+
+interface Entry {
+  ref: AttemptRef;
+  log: Logger;
+  run?: BuildRun;
+  journal?: Journal;
+  /** Settles when the run is over and its workspace is gone. */
+  over: Promise<void>;
+}
+
+/**
+ * The builds that this worker holds, from `assign` until spool and workspace are gone. Does what the worker
+ * machine says of them, and reports what becomes of them as its events.
+ */
+export class Builds {
+  private readonly entries = new Map<string, Entry>();
+  private halted: Stop | undefined;
+
+  constructor(
+    private readonly order: BuildsOrder,
+    private readonly report: (event: WorkerEvent) => void,
+  ) {}
+
+  /** What is here, for the sweep to keep. */
+  get attempts(): AttemptRef[] {
+    return [...this.entries.values()].map(({ ref }) => ref);
+  }
+
+  /** Takes up what an earlier process left: builds that were under way end with `retry`. */
+  async recover(): Promise<FoundBuild[]> {
+    const found = [];
+    for (const { journal, cut } of await this.order.spool.recover()) {
+      const { build, epoch } = journal.attempt;
+      const log = this.order.log.child({ build, epoch });
+      if (cut > 0) log.warn({ cut }, 'a torn record was cut off the spool');
+      if (!journal.progress.finished) {
+        await endInterrupted(journal);
+        log.info('a build that the last process left is ended, to be tried again');
+      }
+      this.entries.set(key(journal.attempt), {
+        ref: { build, epoch },
+        log,
+        journal,
+        over: Promise.resolve(),
+      });
+      found.push({ build, epoch, first: journal.first, seq: journal.seq });
+    }
+    return found;
+  }
+
+  run(assign: Assign, slot: number): void {
+    const { build, epoch, plan } = assign;
+    const ref = { build, epoch };
+    const log = this.order.log.child(ref);
+    const append = async (record: NewRecord): Promise<void> => {
+      const { journal } = entry;
+      if (!journal) throw new FarmError('worker-error', 'there is no journal');
+      const seq = await journal.append(record);
+      const finished = record.kind === 'event' && record.event.kind === 'build.finished';
+      this.report({ type: 'journaled', ...ref, seq, finished });
+    };
+    const run = new BuildRun({ attempt: ref, slot, plan, append }, { ...this.order, log });
+    const entry: Entry = { ref, log, run, over: Promise.resolve() };
+    this.entries.set(key(ref), entry);
+    if (this.halted) run.interrupt(this.halted);
+    log.info({ slot, builder: plan.builder, number: plan.number }, 'build begins');
+    entry.over = this.carry(entry, run, assign);
+  }
+
+  cancel(ref: AttemptRef, reason: Reason): void {
+    this.entry(ref)?.run?.interrupt({ kind: 'cancel', reason });
+  }
+
+  /** Stops everything that runs, and what would still begin. */
+  halt(reason: Reason): void {
+    this.halted = { kind: 'halt', reason };
+    for (const { run } of this.entries.values()) run?.interrupt(this.halted);
+  }
+
+  abandon(ref: AttemptRef, reason: Reason): void {
+    const entry = this.entry(ref);
+    entry?.log.info({ reason }, 'build is given up here');
+    entry?.run?.interrupt({ kind: 'abandon', reason });
+    this.forget(ref);
+  }
+
+  release(ref: AttemptRef): void {
+    this.forget(ref);
+  }
+
+  trim(ref: AttemptRef, seq: number): void {
+    const entry = this.entry(ref);
+    entry?.journal?.trim(seq).catch((err: unknown) => entry.log.warn({ err }, 'spool not trimmed'));
+  }
+
+  journal(ref: AttemptRef): Journal | undefined {
+    return this.entry(ref)?.journal;
+  }
+
+  /** Settles when nothing runs and no workspace is left; what is not delivered stays in the spool. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.entries.values()].map(({ over }) => over));
+    await Promise.all([...this.entries.values()].map(({ journal }) => journal?.close()));
+  }
+
+  private entry(ref: AttemptRef): Entry | undefined {
+    return this.entries.get(key(ref));
+  }
+
+  private async carry(entry: Entry, run: BuildRun, assign: Assign): Promise<void> {
+    const { ref, log } = entry;
+    try {
+      entry.journal = await this.order.spool.create(assign, Date.now());
+      await run.run();
+      log.info('build ended');
+    } catch (error) {
+      log.error({ err: error }, 'the spool fails; the build is lost here');
+      run.interrupt({ kind: 'abandon', reason: { code: 'worker-error', message: 'spool' } });
+      if (!entry.journal) await new Promise((resolve) => setTimeout(resolve, REST_MS));
+      const message = error instanceof Error ? error.message : String(error);
+      this.report({ type: 'broken', ...ref, reason: { code: 'worker-error', message } });
+    }
+    try {
+      // Its artifacts are with the master by now, so nothing needs the workspace any more.
+      await run.dispose();
+    } catch (error) {
+      log.error({ err: error }, 'the workspace is not removed; the next sweep finds it');
+    }
+  }
+
+  private forget(ref: AttemptRef): void {
+    const entry = this.entry(ref);
+    if (!entry) return;
+    const gone = async (): Promise<void> => {
+      await entry.over;
+      try {
+        await entry.journal?.destroy();
+      } catch (error) {
+        entry.log.error({ err: error }, 'the spool of a finished build is not removed');
+      }
+      this.entries.delete(key(ref));
+      this.report({ type: 'cleaned', ...ref });
+    };
+    void gone();
+  }
+}
+
+const key = ({ build, epoch }: AttemptRef): string => `${build}-${epoch}`;

@@ -1,0 +1,86 @@
+import { invariant } from '@impgem/kit';
+import type { PlannedStep } from '@impgem/pipeline';
+import type { Executor, RunningStep, StepExit, StepSpec, Workspace } from '../executor/executor.js';
+import type { StepLog } from './step-log.js';
+import { endingOf, stoppedEnding, type Ending, type Stop, type Stopper } from './stop.js';
+
+/** Between TERM and KILL, so that a test suite can say how far it came. */
+export const GRACE_MS = 10_000;
+/** After KILL: an engine that has not ended a step by then does not answer. */
+const DEADLINE_MS = 30_000;
+/** Of a step's text shown at the head of its log. */
+const SHOWN_BYTES = 4096;
+
+export interface CommandOrder {
+  executor: Executor;
+  workspace: Workspace;
+  index: number;
+  step: PlannedStep;
+  log: StepLog;
+  stopper: Stopper;
+}
+
+/** Runs one `run` step and judges its end. Rejects when it could not be started. */
+export async function runCommand(order: CommandOrder): Promise<Ending> {
+  const { executor, workspace, index, step, log, stopper } = order;
+  invariant(step.run !== undefined, 'a run step has a command');
+  log.say(shown(step.run));
+  const { name, run, env, image, workdir } = step;
+  const spec: StepSpec = {
+    index,
+    name,
+    run,
+    env,
+    ...(image === undefined ? {} : { image }),
+    ...(workdir === undefined ? {} : { workdir }),
+  };
+  const sink = (stream: 'system' | 'stdout' | 'stderr', bytes: Uint8Array) =>
+    log.write(stream, bytes);
+  const running = await executor.start(workspace, spec, sink, stopper.signal);
+  const exit = await ended(running, stopper);
+  if (stopper.stop) return stoppedEnding(stopper.stop, exit.exitCode);
+  if (exit.reason) return endingOf(exit.reason, exit.exitCode);
+  if (exit.exitCode === 0) return { result: 'success', exitCode: 0 };
+  if (exit.exitCode === 127) log.say(HINT_127);
+  const message = `exit code ${exit.exitCode ?? 'unknown'}`;
+  return endingOf({ code: 'exit-code', message }, exit.exitCode);
+}
+
+const HINT_127 =
+  'hint: exit code 127 says that a command was not found. Each step runs in a fresh container of its image, and\n' +
+  'only the workspace goes from one to the next: what an earlier step installed is not there. Install it in this\n' +
+  'step, or use an image that has it.';
+
+/** The step's end, of its own or by being stopped; bounded even when the engine does not answer. */
+async function ended(running: RunningStep, stopper: Stopper): Promise<StepExit> {
+  const stopped = new Promise<undefined>((resolve) => {
+    if (stopper.signal.aborted) resolve(undefined);
+    else stopper.signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
+  const own = await Promise.race([running.exited, stopped]);
+  if (own) return own;
+  const graceMs = graceOf(stopper.stop);
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<StepExit>((resolve) => {
+    timer = setTimeout(() => resolve({}), graceMs + DEADLINE_MS);
+  });
+  const stop = running.stop(graceMs).then(() => running.exited);
+  try {
+    return await Promise.race([stop, deadline]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A step that nobody waits for any more gets no time to say good-bye. */
+const graceOf = (stop: Stop | undefined): number =>
+  stop?.kind === 'halt' || stop?.kind === 'abandon' ? 0 : GRACE_MS;
+
+function shown(run: string): string {
+  const text = run.trimEnd();
+  const cut = text.length > SHOWN_BYTES ? `${text.slice(0, SHOWN_BYTES)}\n…` : text;
+  return cut
+    .split('\n')
+    .map((line, at) => (at === 0 ? `$ ${line}` : `> ${line}`))
+    .join('\n');
+}

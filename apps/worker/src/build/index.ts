@@ -1,0 +1,3 @@
+export { Builds } from './builds.js';
+export type { BuildSurroundings } from './build-run.js';
+export { Uploads, type ArtifactLink } from './uploads.js';

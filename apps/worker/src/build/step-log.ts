@@ -1,0 +1,117 @@
+import type { StreamName } from '@impgem/protocol';
+import { constants, crc32, deflateRaw, deflateRawSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import type { Attempt } from '../executor/executor.js';
+import type { NewRecord } from '../spool/index.js';
+import { Chunker, type Chunk, type LogSum } from './chunker.js';
+
+/** Bytes cut and not yet in the spool, of one step; above it the step waits. */
+const BACKLOG_BYTES = 1024 * 1024;
+/** Below it, compressing at once costs less than a turn through the thread pool. */
+const SYNC_BYTES = 4 * 1024;
+/**
+ * Raw deflate that ends with a full flush: chunks strung together, with `03 00` at the end, are one deflate
+ * stream, and each inflates alone.
+ */
+const FLUSHED = { finishFlush: constants.Z_FULL_FLUSH };
+const deflate = promisify<Buffer, typeof FLUSHED, Buffer>(deflateRaw);
+
+/**
+ * The log of one step on its way into the journal: chunks are compressed and appended in order. `write` gives a
+ * promise when the spool is behind; a step that heeds it keeps memory flat whatever it prints.
+ */
+export class StepLog {
+  private readonly chunker: Chunker;
+  private tail: Promise<void> = Promise.resolve();
+  private backlog = 0;
+  private room: (() => void)[] = [];
+  private error: unknown;
+
+  constructor(
+    private readonly append: (record: NewRecord) => Promise<unknown>,
+    private readonly attempt: Attempt,
+    private readonly step: number,
+    /** `performance.now()` at the build's zero of time. */
+    private readonly zero: number,
+  ) {
+    this.chunker = new Chunker((chunk) => this.queue(chunk));
+  }
+
+  /** Takes output; the promise, if there is one, settles when there is room for more. Rejects like `end`. */
+  write(stream: StreamName, bytes: Uint8Array): Promise<void> | void {
+    if (this.error !== undefined) return Promise.reject(this.error as Error);
+    if (bytes.length > BACKLOG_BYTES) return this.writeLong(stream, bytes);
+    this.chunker.write(stream, bytes);
+    if (this.backlog > BACKLOG_BYTES) return this.drained();
+  }
+
+  private async writeLong(stream: StreamName, bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length; at += BACKLOG_BYTES)
+      await this.write(stream, bytes.subarray(at, at + BACKLOG_BYTES));
+  }
+
+  /** Says something as the farm: one line or several, in the stream `system`. */
+  say(text: string): void {
+    if (this.error === undefined) this.chunker.write('system', Buffer.from(`${text}\n`));
+  }
+
+  /** Settles when all of the log is in the journal. Rejects when the journal cannot be written. */
+  async end(): Promise<LogSum> {
+    const sum = this.chunker.end();
+    await this.tail;
+    if (this.error !== undefined) throw this.error;
+    return sum;
+  }
+
+  private async drained(): Promise<void> {
+    while (this.backlog > BACKLOG_BYTES && this.error === undefined)
+      await new Promise<void>((resolve) => this.room.push(resolve));
+    if (this.error !== undefined) throw this.error;
+  }
+
+  private queue(chunk: Chunk): void {
+    this.backlog += chunk.bytes.length;
+    // Compression runs ahead in the thread pool; appending keeps the order.
+    const payload =
+      chunk.bytes.length <= SYNC_BYTES
+        ? deflateRawSync(chunk.bytes, FLUSHED)
+        : deflate(chunk.bytes, FLUSHED);
+    this.tail = this.follow(this.tail, chunk, payload);
+  }
+
+  private async follow(
+    before: Promise<void>,
+    chunk: Chunk,
+    payload: Buffer | Promise<Buffer>,
+  ): Promise<void> {
+    try {
+      const [bytes] = await Promise.all([payload, before]);
+      if (this.error === undefined) await this.journal(chunk, bytes);
+    } catch (error) {
+      this.error ??= error;
+    } finally {
+      this.backlog -= chunk.bytes.length;
+      for (const resolve of this.room.splice(0)) resolve();
+    }
+  }
+
+  private async journal(chunk: Chunk, payload: Buffer): Promise<void> {
+    const { stream, offset, rawEnd, maskedEnd, bytes } = chunk;
+    await this.append({
+      kind: 'log',
+      rawEnd,
+      maskedEnd,
+      frame: {
+        kind: 'log',
+        ...this.attempt,
+        step: this.step,
+        stream,
+        offset,
+        length: bytes.length,
+        crc32: crc32(bytes),
+        atMs: Math.max(0, Math.round(chunk.at - this.zero)),
+        payload,
+      },
+    });
+  }
+}
