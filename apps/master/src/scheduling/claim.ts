@@ -58,16 +58,14 @@ export async function claim(
     worker.id,
   ]);
   const ids = new Map(made.map((row) => [row.request_id, row.id]));
-  const news = builds.map(
-    ({ request, builder, number, attempt }): NewEvent => ({
-      kind: 'build.assigned',
-      builder,
-      build: ids.get(request),
-      request,
-      worker: worker.name,
-      data: { number, attempt },
-    }),
-  );
+  const news = builds.map(({ request, builder, number, attempt }): NewEvent => ({
+    kind: 'build.assigned',
+    builder,
+    build: ids.get(request),
+    request,
+    worker: worker.name,
+    data: { number, attempt },
+  }));
   await events.append(tx, [...news, ...(await failUnrenderable(tx, refused))]);
   return builds.map(({ request, epoch, plan }) => ({
     build: ids.get(request) as number,

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { REASONS, type HeldBuild, type HeldVerdict, type Reason } from '@impgem/protocol';
+import { keyOf, REASONS, type HeldBuild, type HeldVerdict, type Reason } from '@impgem/protocol';
 import { Events, type NewEvent } from '../events/index.js';
 import type { Tx } from '../platform/index.js';
 import { closeAttempts, type Ending } from './closing.js';
@@ -182,19 +182,18 @@ export function judge(
   leases: readonly Lease[],
   finished: readonly { build: number; epoch: number }[],
 ): { verdicts: HeldVerdict[]; gone: Lease[] } {
-  const key = (ref: { build: number; epoch: number }) => `${ref.build}-${ref.epoch}`;
-  const byKey = new Map(leases.map((lease) => [key(lease), lease]));
-  const done = new Set(finished.map(key));
+  const byKey = new Map(leases.map((lease) => [keyOf(lease), lease]));
+  const done = new Set(finished.map(keyOf));
   const kept = new Set<Lease>();
   const verdicts = held.map(({ build, epoch, seq }): HeldVerdict => {
-    const lease = byKey.get(key({ build, epoch }));
+    const lease = byKey.get(keyOf({ build, epoch }));
     // With less in its journal than is committed, it has lost its disk: it cannot go on.
     if (lease && seq >= lease.seq) {
       kept.add(lease);
       const cancel = lease.cancel !== null;
       return { build, epoch, verdict: 'continue', seq: lease.seq, cancel };
     }
-    const verdict = !lease && done.has(key({ build, epoch })) ? 'release' : 'stop';
+    const verdict = !lease && done.has(keyOf({ build, epoch })) ? 'release' : 'stop';
     return { build, epoch, verdict, seq: 0, cancel: false };
   });
   return { verdicts, gone: leases.filter((lease) => !kept.has(lease)) };

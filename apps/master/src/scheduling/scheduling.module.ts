@@ -1,4 +1,14 @@
 import { Module } from '@nestjs/common';
+import { EventsModule } from '../events/index.js';
+import { Dispatcher } from './dispatcher.js';
+import { LeaseSweep } from './lease-sweep.js';
+import { Leases } from './leases.js';
+import { Queue } from './queue.js';
+import { QueueMetrics } from './queue-metrics.js';
 
-@Module({})
+@Module({
+  imports: [EventsModule],
+  providers: [Queue, Leases, Dispatcher, LeaseSweep, QueueMetrics],
+  exports: [Queue, Leases, Dispatcher],
+})
 export class SchedulingModule {}

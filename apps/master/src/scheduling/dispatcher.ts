@@ -1,0 +1,187 @@
+import {
+  Injectable,
+  type BeforeApplicationShutdown,
+  type OnApplicationBootstrap,
+} from '@nestjs/common';
+import { deferred } from '@impgem/kit';
+import type { Reason } from '@impgem/protocol';
+import { Events } from '../events/index.js';
+import { Database, isOutage, logger } from '../platform/index.js';
+import { claim, type Assignment, type Claimant } from './claim.js';
+import { Leases } from './leases.js';
+
+/** A connected worker, as its session offers it. */
+export interface Taker {
+  readonly claimant: Claimant;
+  /** Builds it would take now. */
+  credit(): number;
+  /** Hands builds out, uses up credit; false when the connection has ended meanwhile. */
+  assign(assignments: Assignment[]): boolean;
+  /** The attempts it has, as far as the session knows. */
+  held(): { build: number; epoch: number }[];
+  cancel(build: number, epoch: number, reason: Reason): void;
+  /** The attempt was ended by the master. */
+  taken(build: number, epoch: number, reason: Reason): void;
+}
+
+/** For wake-ups that got lost. */
+const SAFETY_POLL_MS = 5000;
+/** Claims of one worker in one transaction. */
+const CLAIM_LIMIT = 32;
+
+const log = logger('scheduling');
+
+/**
+ * Brings waiting requests and free workers of this master together. It wakes up for a notification, for
+ * credit, and for a slow poll; one claim runs at a time. Other masters do the same for their workers: the rows
+ * decide who gets what.
+ */
+@Injectable()
+export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  readonly #takers = new Map<string, Taker>();
+  readonly #unlisten: (() => void)[] = [];
+  #wake = deferred();
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  #running: Promise<void> | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly events: Events,
+    private readonly leases: Leases,
+  ) {}
+
+  async onApplicationBootstrap(): Promise<void> {
+    this.#unlisten.push(
+      await this.db.listen('queue', () => this.wake()),
+      await this.db.listen('lease', () => void this.#tellTakers()),
+    );
+    this.#timer = setInterval(() => this.wake(), SAFETY_POLL_MS);
+    this.#running = this.#run();
+  }
+
+  /** No new claim begins; resolves when the last one is through. */
+  async beforeApplicationShutdown(): Promise<void> {
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    for (const unlisten of this.#unlisten) unlisten();
+    this.wake();
+    await this.#running;
+  }
+
+  /** The worker may be given builds from now on. A later one of the same id takes its place. */
+  join(taker: Taker): void {
+    this.#takers.set(taker.claimant.id, taker);
+    this.wake();
+  }
+
+  leave(taker: Taker): void {
+    if (this.#takers.get(taker.claimant.id) === taker) this.#takers.delete(taker.claimant.id);
+  }
+
+  /** Looks for work soon; many calls make one look. */
+  wake(): void {
+    this.#wake.resolve();
+  }
+
+  /** Ids of the workers that are connected here. */
+  connected(): string[] {
+    return [...this.#takers.keys()];
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped) {
+      await this.#wake.promise;
+      this.#wake = deferred();
+      if (this.#stopped) return;
+      try {
+        await this.#pass();
+      } catch (error) {
+        // The next wake-up, the poll at the latest, tries again.
+        if (!isOutage(error)) log.error({ err: error }, 'cannot hand out builds');
+      }
+    }
+  }
+
+  /** Hands out until either the requests that can be served or the free slots are used up. */
+  async #pass(): Promise<void> {
+    const free = () => [...this.#takers.values()].filter((taker) => taker.credit() > 0);
+    if (free().length === 0) return;
+    let groups = await this.db.query<Group>(PENDING_GROUPS);
+    // One each at first, so that few builds spread over many workers; then more at a time.
+    for (
+      let share = 1;
+      groups.length > 0 && !this.#stopped;
+      share = Math.min(share * 2, CLAIM_LIMIT)
+    ) {
+      const takers = free().filter((taker) => groups.some((group) => fits(group, taker.claimant)));
+      if (takers.length === 0) return;
+      for (const taker of takers) {
+        if (!groups.some((group) => fits(group, taker.claimant))) continue;
+        const limit = Math.min(taker.credit(), takers.length === 1 ? CLAIM_LIMIT : share);
+        if (limit > 0 && (await this.#handOut(taker, limit)) < limit)
+          groups = groups.filter((group) => !fits(group, taker.claimant));
+      }
+    }
+  }
+
+  async #handOut(taker: Taker, limit: number): Promise<number> {
+    const { claimant } = taker;
+    const assignments = await this.db.transaction((tx) => claim(tx, this.events, claimant, limit));
+    for (const { build, epoch } of assignments)
+      log.debug({ build, epoch, worker: claimant.name }, 'assigned');
+    if (assignments.length > 0 && !taker.assign(assignments))
+      await this.#takeBack(claimant, assignments);
+    // The turn in the order of workers goes round.
+    if (assignments.length > 0 && this.#takers.get(claimant.id) === taker) {
+      this.#takers.delete(claimant.id);
+      this.#takers.set(claimant.id, taker);
+    }
+    return assignments.length;
+  }
+
+  /** The worker went while its builds were claimed. */
+  async #takeBack(worker: Claimant, assignments: readonly Assignment[]): Promise<void> {
+    const reason = { code: 'worker-lost', message: `worker ${worker.name} went away` };
+    for (const assignment of assignments)
+      await this.db.transaction((tx) => this.leases.refuse(tx, worker.id, assignment, reason));
+  }
+
+  /** Something changed about leases: cancels go out, and attempts that were ended by force are stopped. */
+  async #tellTakers(): Promise<void> {
+    const takers = this.#takers;
+    const held = [...takers.values()].flatMap((taker) =>
+      taker.held().map((attempt) => ({ ...attempt, taker })),
+    );
+    if (held.length === 0) return;
+    try {
+      for (const { worker, build, epoch, reason } of await this.leases.cancelOrders(this.db, [
+        ...takers.keys(),
+      ]))
+        takers.get(worker)?.cancel(build, epoch, reason);
+      const ended = await this.leases.ended(this.db, held);
+      const reason = { code: 'cancelled', message: 'ended by the master' };
+      for (const { taker, build, epoch } of held)
+        if (ended.has(build)) taker.taken(build, epoch, reason);
+    } catch (error) {
+      // After an outage `listen` calls again.
+      if (!isOutage(error)) log.error({ err: error }, 'cannot pass on cancels');
+    }
+  }
+}
+
+interface Group {
+  labels: string[];
+  workers: string[];
+}
+
+function fits(group: Group, worker: Claimant): boolean {
+  return (
+    (group.workers.length === 0 || group.workers.includes(worker.name)) &&
+    group.labels.every((label) => worker.labels.includes(label))
+  );
+}
+
+const PENDING_GROUPS = `
+  SELECT g.labels, g.workers FROM requirement_groups g
+  WHERE EXISTS (SELECT 1 FROM build_requests r WHERE r.group_id = g.id AND r.state = 'pending')`;
