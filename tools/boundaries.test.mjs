@@ -89,6 +89,8 @@ describe('the boundaries', () => {
       /a\.ts:2: process\.env/,
     );
     assert.deepEqual(told({ 'apps/cli/src/config.ts': 'export const a = process.env.A;' }), []);
+    const reason = '// oxlint-disable-next-line node/no-process-env -- handed on whole\n';
+    assert.deepEqual(told({ 'apps/cli/src/a.ts': `${reason}spawn(process.env);` }), []);
   });
 
   it('refuse a cycle of values, but not of types', () => {

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 const args = process.argv.slice(2);
 const at = args.indexOf('--kind');
 const kind = at < 0 ? 'unit' : args.splice(at, 2)[1];
-const jest = createRequire(import.meta.url).resolve('jest/bin/jest.js');
+const jest = createRequire(import.meta.url).resolve('jest/bin/jest');
 const config = fileURLToPath(new URL('../jest.config.mjs', import.meta.url));
 const results = process.env.IMPGEM_TEST_RESULTS;
 const file = `${process.cwd().replaceAll('/', '_')}-${kind}-${process.pid}.json`;
