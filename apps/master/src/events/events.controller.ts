@@ -1,16 +1,10 @@
 import { Controller, Get, Query } from '@nestjs/common';
-import {
-  ApiOkResponse,
-  ApiOperation,
-  ApiProperty,
-  ApiPropertyOptional,
-  ApiTags,
-} from '@nestjs/swagger';
+import { ApiOperation, ApiProperty, ApiPropertyOptional, ApiTags } from '@nestjs/swagger';
 import type * as api from '@impgem/client';
 import { Type } from 'class-transformer';
 import { IsInt, IsOptional, Max, Min } from 'class-validator';
 import { Requires } from '../access/index.js';
-import { PageQuery, pageOf } from '../platform/index.js';
+import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
 import { Events } from './events.js';
 
 class EventsQuery extends PageQuery {
@@ -33,21 +27,16 @@ export class FarmEvent implements api.FarmEvent {
   @ApiPropertyOptional() worker?: string;
   @ApiProperty({ type: 'object', additionalProperties: true }) data!: Record<string, unknown>;
 }
-export class FarmEventPage implements api.Page<FarmEvent> {
-  @ApiProperty({ type: [FarmEvent] }) items!: FarmEvent[];
-  @ApiProperty({ type: String, nullable: true }) next!: string | null;
-}
-
 @ApiTags('events')
-@Controller('events')
+@Controller('api/v1/events')
 export class EventsController {
   constructor(private readonly events: Events) {}
 
   @Get()
   @Requires('read')
   @ApiOperation({ summary: 'What happened, oldest first, after the id of an event' })
-  @ApiOkResponse({ type: FarmEventPage })
-  async list(@Query() { after, build, limit }: EventsQuery): Promise<FarmEventPage> {
+  @ApiPage(FarmEvent)
+  async list(@Query() { after, build, limit }: EventsQuery): Promise<api.Page<FarmEvent>> {
     const events = await this.events.read({ after, build, limit: limit + 1 });
     return pageOf(events, limit, (event) => event.id);
   }

@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
+import { EventsController } from './events.controller.js';
 import { Events } from './events.js';
 
-@Module({ providers: [Events], exports: [Events] })
+@Module({ controllers: [EventsController], providers: [Events], exports: [Events] })
 export class EventsModule {}

@@ -1,4 +1,6 @@
 import { Module } from '@nestjs/common';
+import { LogsController } from './logs.controller.js';
+import { Logs } from './logs.js';
 
-@Module({})
+@Module({ controllers: [LogsController], providers: [Logs], exports: [Logs] })
 export class LogsModule {}

@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import type { AppliedFarm, FarmFile, FarmVersion } from '@impgem/client';
+import { FarmError } from '@impgem/kit';
+import {
+  type BuilderDefinition,
+  type FileProblem,
+  nameProblem,
+  readFarmFile,
+} from '@impgem/pipeline';
+import { Audit } from '../access/index.js';
+import { Events } from '../events/index.js';
+import { Database, nearest, type Tx } from '../platform/index.js';
+
+/** A builder that is in force. */
+export interface ActiveBuilder {
+  id: number;
+  name: string;
+  farmVersion: number;
+  definition: BuilderDefinition;
+}
+
+/**
+ * The farm file and its builders. Each applied text is kept as a version; exactly the builders of the newest
+ * version are active. A builder that is taken out keeps its row, its numbers and its builds, and comes back with
+ * them. Requests carry their definition, so what waits or runs is not changed by a new version.
+ */
+@Injectable()
+export class Builders {
+  constructor(
+    private readonly db: Database,
+    private readonly events: Events,
+    private readonly audit: Audit,
+  ) {}
+
+  /** What is wrong with a farm file; nothing when it is in order. */
+  lint(source: string): FileProblem[] {
+    return readFarmFile(source).problems;
+  }
+
+  /**
+   * Puts a farm file in force, in one transaction. The text that is in force already changes nothing.
+   * Throws `invalid-farm-file` with the problems, each with line and column.
+   */
+  async apply(source: string, actor: string): Promise<AppliedFarm> {
+    const { farm, problems } = readFarmFile(source);
+    if (!farm) throw invalid(problems);
+    const rows = [...farm.builders].map(([name, definition]) => ({ name, definition }));
+    const names = rows.map((builder) => builder.name);
+    const sha256 = createHash('sha256').update(source).digest('hex');
+    return this.db.transaction(async (tx) => {
+      // One at a time, so that the versions have an order and the newest one wins whole.
+      await tx.query(`SELECT pg_advisory_xact_lock(hashtext('impgem.farm'))`);
+      const [current] = await tx.query<VersionRow>(VERSIONS, [null, 1]);
+      if (current?.sha256 === sha256) return { ...toVersion(current), changed: false };
+      const [row] = await tx.query<{ version: number; applied_at: Date }>(NEW_VERSION, [
+        source,
+        sha256,
+        actor,
+        names,
+      ]);
+      const { version, applied_at } = row as { version: number; applied_at: Date };
+      const [removed] = await tx.query<{ names: string[] }>(RETIRE, [names]);
+      await tx.query(UPSERT, [JSON.stringify(rows), version]);
+      await tx.query(NUMBERS, [version]);
+      const data = { version, sha256, builders: names, removed: removed?.names ?? [] };
+      await this.audit.record(tx, actor, 'farm.apply', `farm version ${version}`, data);
+      await this.events.append(tx, [{ kind: 'farm.applied', data: { ...data, appliedBy: actor } }]);
+      return {
+        version,
+        appliedAt: applied_at.toISOString(),
+        appliedBy: actor,
+        sha256,
+        builders: names,
+        changed: true,
+      };
+    });
+  }
+
+  /** The farm file in force. Throws `not-found` when none was applied yet. */
+  async current(): Promise<FarmFile> {
+    const [row] = await this.db.query<VersionRow & { source: string }>(CURRENT);
+    if (!row)
+      throw new FarmError('not-found', 'no farm file was applied yet; PUT one to /api/v1/farm');
+    return { ...toVersion(row), source: row.source };
+  }
+
+  /** Versions below `before`, newest first, up to `limit`. */
+  async versions(before: number | null, limit: number): Promise<FarmVersion[]> {
+    return (await this.db.query<VersionRow>(VERSIONS, [before, limit])).map(toVersion);
+  }
+
+  /** The builder that is in force under this name. Throws `unknown-builder`, naming the nearest. */
+  async definition(name: string, tx: Tx = this.db): Promise<ActiveBuilder> {
+    // What is no name cannot be looked up either: it may hold a NUL.
+    const [row] = nameProblem(name) ? [] : await tx.query<ActiveBuilder>(DEFINITION, [name]);
+    return row ?? (await this.unknown(name, tx));
+  }
+
+  /** Throws `unknown-builder` for a name, with the nearest that is in force. */
+  async unknown(name: string, tx: Tx = this.db): Promise<never> {
+    const rows = await tx.query<{ name: string }>('SELECT name FROM builders WHERE active');
+    const names = rows.map((row) => row.name);
+    const like = nearest(name.slice(0, 100), names);
+    const hint = like ? `; did you mean ${like}?` : names.length === 0 ? '; the farm has none' : '';
+    throw new FarmError(
+      'unknown-builder',
+      `there is no builder ${JSON.stringify(name.slice(0, 100))}${hint}`,
+    );
+  }
+}
+
+function invalid(problems: FileProblem[]): FarmError {
+  const [first] = problems;
+  const place =
+    first?.line === undefined ? '' : `line ${first.line}, column ${first.column ?? 1}: `;
+  const more = problems.length > 1 ? ` (and ${problems.length - 1} more)` : '';
+  return new FarmError(
+    'invalid-farm-file',
+    `${place}${first?.path ? `${first.path}: ` : ''}${first?.message ?? ''}${more}`,
+    { problems },
+  );
+}
+
+interface VersionRow {
+  version: number;
+  sha256: string;
+  applied_at: Date;
+  applied_by: string;
+  builders: string[];
+}
+
+function toVersion(row: VersionRow): FarmVersion {
+  return {
+    version: row.version,
+    appliedAt: row.applied_at.toISOString(),
+    appliedBy: row.applied_by,
+    sha256: row.sha256,
+    builders: row.builders,
+  };
+}
+
+const VERSIONS = `
+  SELECT version, sha256, applied_at, applied_by, builders FROM farm_versions
+  WHERE $1::int IS NULL OR version < $1 ORDER BY version DESC LIMIT $2`;
+const CURRENT = `SELECT * FROM farm_versions ORDER BY version DESC LIMIT 1`;
+const NEW_VERSION = `
+  INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ($1, $2, $3, $4::text[])
+  RETURNING version, applied_at`;
+const RETIRE = `
+  WITH retired AS (
+    UPDATE builders SET active = false WHERE active AND name <> ALL ($1::text[]) RETURNING name)
+  SELECT coalesce(array_agg(name ORDER BY name), '{}') AS names FROM retired`;
+const UPSERT = `
+  INSERT INTO builders (name, definition, farm_version, position)
+  SELECT b->>'name', b->'definition', $2::int, n
+  FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(b, n)
+  ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, farm_version = excluded.farm_version,
+    position = excluded.position, active = true`;
+const NUMBERS = `
+  INSERT INTO builder_numbers (builder_id) SELECT id FROM builders
+  WHERE active AND farm_version = $1 ON CONFLICT DO NOTHING`;
+const DEFINITION = `
+  SELECT id, name, farm_version AS "farmVersion", definition FROM builders WHERE name = $1 AND active`;

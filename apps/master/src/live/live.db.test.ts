@@ -1,0 +1,369 @@
+import { createHash } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import { constants, crc32, deflateRawSync } from 'node:zlib';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { LiveMessage, LiveRequest } from '@impgem/client';
+import { deferred } from '@impgem/kit';
+import { STREAMS, type StreamName } from '@impgem/protocol';
+import { testDatabase, type TestDatabase } from '@impgem/testkit';
+import { WebSocket, WebSocketServer } from 'ws';
+import type { Caller } from '../access/index.js';
+import { Events } from '../events/index.js';
+import { Logs } from '../logs/index.js';
+import { Database, LIMITS } from '../platform/index.js';
+import { LiveHub } from './hub.js';
+import { LiveSession } from './session.js';
+
+let test: TestDatabase;
+let db: Database;
+let events: Events;
+let hub: LiveHub;
+let server: WebSocketServer;
+const clients: Client[] = [];
+
+beforeAll(async () => {
+  test = await testDatabase();
+  db = new Database({ url: test.url });
+  events = new Events(db);
+  await db.query(
+    `INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ('', '', 't', '{}')`,
+  );
+  await db.query(
+    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1)`,
+  );
+  await db.query(`INSERT INTO requirement_groups (labels) VALUES ('{}')`);
+});
+beforeEach(async () => {
+  hub = new LiveHub(db, events, new Logs(db));
+  await hub.onApplicationBootstrap();
+  server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: false });
+  const limits = { ...LIMITS, liveSubscriptions: 3 };
+  const caller: Caller = { actor: 'token:t', tokenId: 't', scopes: ['read'] };
+  server.on('connection', (socket) => new LiveSession(socket, caller, hub, limits));
+  await once(server, 'listening');
+});
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.close()));
+  await hub.stop();
+  server.close();
+  await once(server, 'close');
+});
+afterAll(async () => {
+  await db.close();
+  await test.drop();
+});
+
+/** A viewer that keeps what it was told, and waits for conditions on it. */
+class Client {
+  readonly said: LiveMessage[] = [];
+  #woken: () => void = () => undefined;
+
+  constructor(readonly socket: WebSocket) {
+    socket.on('message', (data) => {
+      this.said.push(JSON.parse(String(data)) as LiveMessage);
+      this.#woken();
+    });
+  }
+  say(message: LiveRequest | string | Buffer): void {
+    const plain = typeof message === 'string' || Buffer.isBuffer(message);
+    this.socket.send(plain ? message : JSON.stringify(message));
+  }
+  async until<T>(what: (said: LiveMessage[]) => T | undefined | false): Promise<T> {
+    for (;;) {
+      const found = what(this.said);
+      if (found !== undefined && found !== false) return found as T;
+      await new Promise<void>((resolve) => (this.#woken = resolve));
+    }
+  }
+  untilType<Type extends LiveMessage['type']>(type: Type, id?: string) {
+    return this.until((said) =>
+      said.find(
+        (m): m is Extract<LiveMessage, { type: Type }> =>
+          m.type === type && (id === undefined || ('id' in m && m.id === id)),
+      ),
+    );
+  }
+  events(id: string) {
+    return this.said.flatMap((m) => (m.type === 'event' && m.id === id ? [m.event] : []));
+  }
+  log(id: string) {
+    return this.said.flatMap((m) => (m.type === 'log' && m.id === id ? [m] : []));
+  }
+  text(id: string, stream?: StreamName): string {
+    return this.log(id)
+      .filter((piece) => stream === undefined || piece.stream === stream)
+      .map((piece) => piece.text)
+      .join('');
+  }
+  async close(): Promise<void> {
+    if (this.socket.readyState === WebSocket.CLOSED) return;
+    const closed = once(this.socket, 'close');
+    this.socket.terminate();
+    await closed;
+  }
+}
+
+async function connect(): Promise<Client> {
+  const { port } = server.address() as AddressInfo;
+  const client = new Client(new WebSocket(`ws://127.0.0.1:${port}`));
+  clients.push(client);
+  await once(client.socket, 'open');
+  return client;
+}
+
+/** A running build with one step, whose log the test writes as the journal does. */
+class Log {
+  bytes = 0;
+  constructor(readonly build: number) {}
+
+  static async begin(): Promise<Log> {
+    const [request] = await db.query<{ id: number }>(
+      `INSERT INTO build_requests (builder_id, farm_version, definition, group_id, properties, rank, submitted_by)
+       VALUES (1, 1, '{}', 1, '{}', 1, 't') RETURNING id`,
+    );
+    const [build] = await db.query<{ id: number }>(
+      `INSERT INTO builds (builder_id, number, request_id, attempt, epoch, plan, properties)
+       VALUES (1, $1::bigint::int, $1, 1, 1, '{}', '{}') RETURNING id`,
+      [request?.id],
+    );
+    const id = build?.id ?? 0;
+    await db.query(`INSERT INTO steps (build_id, index, name, kind) VALUES ($1, 0, 's', 'run')`, [
+      id,
+    ]);
+    return new Log(id);
+  }
+  /** Appends chunks in one commit. */
+  async write(...chunks: [StreamName, string | Buffer][]): Promise<void> {
+    await db.transaction(async (tx) => {
+      for (const [stream, text] of chunks) {
+        const bytes = Buffer.from(text as string);
+        const data = deflateRawSync(bytes, { finishFlush: constants.Z_FULL_FLUSH });
+        await tx.query(
+          `INSERT INTO log_chunks (build_id, step, byte_offset, seq, stream, length, first_line, at, crc32, data)
+           VALUES ($1, 0, $2, 0, $3, $4, 0, now(), $5, $6)`,
+          [this.build, this.bytes, STREAMS.indexOf(stream), bytes.length, crc32(bytes), data],
+        );
+        this.bytes += bytes.length;
+      }
+      await tx.query(`UPDATE steps SET log_bytes = $2 WHERE build_id = $1`, [
+        this.build,
+        this.bytes,
+      ]);
+      await tx.query('NOTIFY log');
+    });
+  }
+  async finish(): Promise<void> {
+    await db.transaction(async (tx) => {
+      await tx.query(
+        `UPDATE steps SET state = 'finished', log_finished = true WHERE build_id = $1`,
+        [this.build],
+      );
+      await events.append(tx, [{ kind: 'step.finished', build: this.build }]);
+    });
+  }
+}
+
+const append = (build: number, n: number) =>
+  db.transaction((tx) => events.append(tx, [{ kind: 'build.started', build, data: { n } }]));
+
+describe('events on the live socket', () => {
+  it('come from now on, in order', async () => {
+    const client = await connect();
+    expect(await client.untilType('hello')).toEqual({ type: 'hello', actor: 'token:t' });
+    await append(1, -1);
+    client.say({ type: 'subscribe', id: 'e', topic: 'events' });
+    const { after } = await client.untilType('subscribed');
+    expect(after).toMatch(/^\d+\.\d+$/);
+    for (let n = 0; n < 20; n++) await append(1, n);
+    await client.until(() => client.events('e').length === 20);
+    expect(client.events('e').map((event) => event.data.n)).toEqual([...Array(20).keys()]);
+  });
+
+  it('resume after a cut with nothing missed and nothing doubled, also of one build', async () => {
+    const start = await events.head();
+    const total = 300;
+    const writing = (async () => {
+      for (let n = 0; n < total; n++) {
+        await append(7, n);
+        await append(8, n);
+      }
+    })();
+    const seen: unknown[] = [];
+    let after: string = start;
+    while (seen.length < total) {
+      const client = await connect();
+      client.say({ type: 'subscribe', id: 'e', topic: 'events', build: 7, after });
+      await client.until(() => client.events('e').length >= Math.min(70, total - seen.length));
+      await client.close();
+      seen.push(...client.events('e').map((event) => event.data.n));
+      after = client.events('e').at(-1)?.id ?? after;
+    }
+    await writing;
+    expect(seen).toEqual([...Array(total).keys()]);
+  });
+
+  it('are not lost when a long transaction commits after later ones', async () => {
+    const client = await connect();
+    client.say({ type: 'subscribe', id: 'e', topic: 'events', build: 9 });
+    await client.untilType('subscribed');
+    const [begun, held] = [deferred(), deferred()];
+    const long = db.transaction(async (tx) => {
+      await events.append(tx, [{ kind: 'build.started', build: 9, data: { n: 0 } }]);
+      begun.resolve();
+      await held.promise;
+    });
+    await begun.promise;
+    await append(9, 1);
+    held.resolve();
+    await long;
+    await client.until(() => client.events('e').length === 2);
+    expect(client.events('e').map((event) => event.data.n)).toEqual([0, 1]);
+  });
+});
+
+describe('a log on the live socket', () => {
+  it('gives history, then what comes, exact and in order, then the end', async () => {
+    const log = await Log.begin();
+    await log.write(['system', '$ make\n'], ['stdout', 'one\n']);
+    const client = await connect();
+    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0 });
+    await client.until(() => client.text('l') === '$ make\none\n');
+    for (let n = 0; n < 30; n++) await log.write(['stdout', `${n}\n`], ['stderr', `e${n}\n`]);
+    await log.finish();
+    expect(await client.untilType('log.end')).toEqual({
+      type: 'log.end',
+      id: 'l',
+      step: 0,
+      bytes: log.bytes,
+    });
+    let offset = 0;
+    for (const piece of client.log('l')) {
+      expect(piece.offset).toBe(offset);
+      offset += piece.length;
+    }
+    expect(offset).toBe(log.bytes);
+    expect(client.text('l', 'stderr')).toBe([...Array(30).keys()].map((n) => `e${n}\n`).join(''));
+  });
+
+  it('keeps a character whole that is cut by a chunk, by another stream, and by a resume', async () => {
+    const log = await Log.begin();
+    const euro = Buffer.from('€');
+    await log.write(
+      ['stdout', Buffer.concat([Buffer.from('a'), euro.subarray(0, 1)])],
+      ['stderr', Buffer.concat([Buffer.from('b'), euro.subarray(0, 2)])],
+      ['stdout', euro.subarray(1, 2)],
+    );
+    const whole = await connect();
+    whole.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0 });
+    await whole.until(() => whole.log('l').length === 3);
+    const resumed = await connect();
+    resumed.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0, offset: 6 });
+    await resumed.untilType('subscribed');
+    await log.write(
+      ['stdout', euro.subarray(2)],
+      ['stderr', euro.subarray(2)],
+      ['stdout', euro.subarray(0, 1)],
+    );
+    await log.finish();
+    await Promise.all([whole.untilType('log.end'), resumed.untilType('log.end')]);
+    expect([whole.text('l', 'stdout'), whole.text('l', 'stderr')]).toEqual(['a€\ufffd', 'b€']);
+    expect([resumed.text('l', 'stdout'), resumed.text('l', 'stderr')]).toEqual(['€\ufffd', '€']);
+  });
+
+  it('begins in the middle of a chunk', async () => {
+    const log = await Log.begin();
+    await log.write(['stdout', '0123456789'], ['stdout', 'abc']);
+    await log.finish();
+    const client = await connect();
+    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0, offset: 8 });
+    await client.untilType('log.end');
+    expect(client.log('l').map(({ offset, length, text }) => [offset, length, text])).toEqual([
+      [8, 2, '89'],
+      [10, 3, 'abc'],
+    ]);
+  });
+
+  it('reaches a viewer that does not read, whole and without a queue that grows', async () => {
+    const log = await Log.begin();
+    const slow = await connect();
+    const quick = await connect();
+    for (const client of [slow, quick]) {
+      client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0 });
+      await client.untilType('subscribed');
+    }
+    slow.socket.pause();
+    const hash = createHash('sha256');
+    for (let n = 0; n < 300; n++) {
+      const chunk = `${n}\n`.repeat(Math.floor(60_000 / `${n}\n`.length));
+      hash.update(chunk);
+      await log.write(['stdout', chunk]);
+    }
+    await log.finish();
+    await quick.untilType('log.end');
+    const buffered = [...server.clients].map((socket) => socket.bufferedAmount);
+    expect(Math.max(...buffered)).toBeLessThan(2 * 1024 * 1024);
+    slow.socket.resume();
+    await slow.untilType('log.end');
+    const sha = hash.digest('hex');
+    for (const client of [slow, quick])
+      expect(createHash('sha256').update(client.text('l')).digest('hex')).toBe(sha);
+  });
+});
+
+describe('a live socket', () => {
+  it.each([
+    ['not JSON', '{', null, 'invalid-request'],
+    ['a binary frame', Buffer.from('{}'), null, 'invalid-request'],
+    ['a list', '[]', null, 'invalid-request'],
+    ['an unknown type', '{"type":"publish","id":"x"}', 'x', 'invalid-request'],
+    ['an unknown key', '{"type":"unsubscribe","id":"x","buildd":1}', 'x', 'invalid-request'],
+    [
+      'a bad position',
+      '{"type":"subscribe","id":"x","topic":"events","after":"7"}',
+      'x',
+      'invalid-request',
+    ],
+    [
+      'no such build',
+      '{"type":"subscribe","id":"x","topic":"log","build":999999,"step":0}',
+      'x',
+      'not-found',
+    ],
+  ])('answers %s with an error and stays', async (_, message, id, code) => {
+    const client = await connect();
+    client.say(message);
+    expect(await client.untilType('error')).toMatchObject({ id, code });
+    client.say({ type: 'unsubscribe', id: 'u' });
+    await client.untilType('unsubscribed');
+  });
+
+  it('refuses an offset behind the log, a doubled id, and too many subscriptions', async () => {
+    const log = await Log.begin();
+    const client = await connect();
+    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0, offset: 1 });
+    expect(await client.untilType('error', 'l')).toMatchObject({ code: 'range-not-satisfiable' });
+    for (const id of ['a', 'b', 'c']) client.say({ type: 'subscribe', id, topic: 'events' });
+    client.say({ type: 'subscribe', id: 'a', topic: 'events' });
+    expect(await client.untilType('error', 'a')).toMatchObject({ code: 'invalid-request' });
+    client.say({ type: 'subscribe', id: 'd', topic: 'events' });
+    expect(await client.untilType('error', 'd')).toMatchObject({ code: 'too-many-requests' });
+    client.say({ type: 'unsubscribe', id: 'a' });
+    client.say({ type: 'subscribe', id: 'e', topic: 'events' });
+    await client.untilType('subscribed', 'e');
+  });
+
+  it('goes on by itself after the database was away', async () => {
+    const client = await connect();
+    client.say({ type: 'subscribe', id: 'e', topic: 'events', build: 77 });
+    await client.untilType('subscribed');
+    const restore = await test.cutOff();
+    await restore();
+    for (let done = false; !done;)
+      done = await append(77, 1).then(
+        () => true,
+        () => false,
+      );
+    await client.until(() => client.events('e').length === 1);
+  });
+});

@@ -1,0 +1,126 @@
+import type { IncomingMessage } from 'node:http';
+import type { BeforeApplicationShutdown, OnApplicationBootstrap } from '@nestjs/common';
+import { type OnGatewayConnection, type OnGatewayInit, WebSocketGateway } from '@nestjs/websockets';
+import { PROBLEM_CODES, type ProblemCode } from '@impgem/client';
+import { FarmError } from '@impgem/kit';
+import type { WebSocket, WebSocketServer } from 'ws';
+import { Access, type Caller } from '../access/index.js';
+import { logger, MasterConfig } from '../platform/index.js';
+import { LiveHub } from './hub.js';
+import { LiveSession } from './session.js';
+import { openSockets } from './viewer.js';
+
+const log = logger('live');
+const PING_MS = 20_000;
+/** A request is small; what is bigger is no request. */
+const MAX_REQUEST_BYTES = 16 * 1024;
+const GOING_AWAY = 1001;
+/** A policy violation, of RFC 6455: the token ended. */
+const REVOKED = 1008;
+
+type Verify = (
+  info: { req: IncomingMessage },
+  answer: (ok: boolean, code?: number, text?: string, headers?: Record<string, string>) => void,
+) => void;
+
+/**
+ * `/api/v1/live`: who watches, over JSON. A token (header) or the page's session (cookie and Origin) is asked for
+ * at the upgrade, so that nobody without one gets a socket; and again whenever something was revoked.
+ */
+@WebSocketGateway({
+  path: '/api/v1/live',
+  perMessageDeflate: false,
+  maxPayload: MAX_REQUEST_BYTES,
+})
+export class LiveGateway
+  implements OnGatewayInit, OnGatewayConnection, OnApplicationBootstrap, BeforeApplicationShutdown
+{
+  readonly #callers = new WeakMap<IncomingMessage, Caller>();
+  readonly #sessions = new Map<WebSocket, LiveSession>();
+  #ping: NodeJS.Timeout | undefined;
+  #unwatch: (() => void) | undefined;
+  #stopping = false;
+
+  constructor(
+    private readonly access: Access,
+    private readonly config: MasterConfig,
+    private readonly hub: LiveHub,
+  ) {}
+
+  /** Nest takes options only where the class is declared; the server reads this one at each upgrade. */
+  afterInit(server: WebSocketServer): void {
+    const verify: Verify = ({ req }, answer) => {
+      this.#admit(req).then(
+        () => answer(true),
+        (error: unknown) => refuse(error, answer),
+      );
+    };
+    server.options.verifyClient = verify;
+  }
+
+  onApplicationBootstrap(): void {
+    this.#unwatch = this.access.onRevoked(() => void this.#dropRevoked());
+    this.#ping = setInterval(() => {
+      for (const session of this.#sessions.values()) session.ping();
+    }, PING_MS);
+    this.#ping.unref();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#ping);
+    this.#unwatch?.();
+    for (const session of this.#sessions.values()) session.close(GOING_AWAY, 'the master stops');
+    await this.hub.stop();
+  }
+
+  handleConnection(socket: WebSocket, request: IncomingMessage): void {
+    const caller = this.#callers.get(request);
+    if (!caller) {
+      socket.terminate();
+      return;
+    }
+    const session = new LiveSession(socket, caller, this.hub, this.config.limits);
+    this.#sessions.set(socket, session);
+    openSockets.set(this.#sessions.size);
+    socket.once('close', () => {
+      this.#sessions.delete(socket);
+      openSockets.set(this.#sessions.size);
+    });
+  }
+
+  async #admit(request: IncomingMessage): Promise<void> {
+    if (this.#stopping) throw new FarmError('stopping', 'the master is about to stop');
+    if (this.#sessions.size >= this.config.limits.liveConnections)
+      throw new FarmError('too-many-requests', 'too many live sockets are open; try again later');
+    const caller = await this.access.authenticate(request);
+    if (!caller.scopes.includes('read'))
+      throw new FarmError('forbidden', `this needs the scope read, which ${caller.actor} lacks`);
+    this.#callers.set(request, caller);
+  }
+
+  async #dropRevoked(): Promise<void> {
+    for (const [socket, session] of this.#sessions) {
+      const current = await this.access.isCurrent(session.caller).catch((error: unknown) => {
+        // The database is away: it is asked again when that is back.
+        log.debug({ err: error }, 'cannot tell whether a live socket may stay');
+        return true;
+      });
+      if (!current && this.#sessions.has(socket))
+        session.close(REVOKED, 'the token was revoked or has ended');
+    }
+  }
+}
+
+function refuse(error: unknown, answer: Parameters<Verify>[1]): void {
+  const known = error instanceof FarmError && Object.hasOwn(PROBLEM_CODES, error.code);
+  const code: ProblemCode = known ? (error.code as ProblemCode) : 'internal';
+  if (!known) log.error({ err: error }, 'a live socket could not be let in');
+  const { status, title } = PROBLEM_CODES[code];
+  const detail = known ? error.message : title;
+  const problem = { type: 'about:blank', title, status, code, detail };
+  answer(false, status, JSON.stringify(problem), {
+    'Content-Type': 'application/problem+json',
+    ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
+  });
+}

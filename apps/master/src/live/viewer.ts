@@ -1,0 +1,62 @@
+import { deferred } from '@impgem/kit';
+import { Gauge } from 'prom-client';
+import type { WebSocket } from 'ws';
+
+/** Above this many unsent bytes a viewer is slow: nothing more is put on top. */
+const FULL_BYTES = 1024 * 1024;
+/** Below this many it is fed again. */
+const DRAINED_BYTES = 256 * 1024;
+
+/**
+ * One live connection, as those see it who write to it. What waits to be sent stays below FULL_BYTES and one
+ * message for each of its subscriptions, since everyone asks `full` before writing.
+ */
+export class Viewer {
+  /** Aborted when the connection is over. */
+  readonly closed: AbortSignal;
+  readonly #waiting = new Set<() => void>();
+
+  constructor(private readonly socket: WebSocket) {
+    const over = new AbortController();
+    this.closed = over.signal;
+    const end = () => {
+      over.abort();
+      this.#wake();
+    };
+    socket.once('close', end);
+    if (socket.readyState === socket.CLOSED || socket.readyState === socket.CLOSING) end();
+    // A subscription may wait on this in many places.
+    socket.setMaxListeners(0);
+  }
+
+  get full(): boolean {
+    return this.socket.bufferedAmount > FULL_BYTES;
+  }
+
+  /** Sends a message; after the end of the connection it does nothing. */
+  send(text: string): void {
+    if (this.closed.aborted || this.socket.readyState !== this.socket.OPEN) return;
+    this.socket.send(text, () => {
+      if (this.socket.bufferedAmount <= DRAINED_BYTES) this.#wake();
+    });
+  }
+
+  /** Resolves when there is room again, or the connection is over. */
+  async drained(): Promise<void> {
+    while (this.full && !this.closed.aborted) {
+      const { promise, resolve } = deferred();
+      this.#waiting.add(resolve);
+      await promise;
+    }
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+}
+
+export const openSockets = new Gauge({
+  name: 'impgem_live_sockets',
+  help: 'Open live sockets',
+});
