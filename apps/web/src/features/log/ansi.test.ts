@@ -5,9 +5,7 @@ const ESC = '\u001B';
 
 describe('ansiSegments', () => {
   it('gives a plain line as one run', () => {
-    expect(ansiSegments('a < b && c')).toEqual([
-      { text: 'a < b && c', className: '', style: {} },
-    ]);
+    expect(ansiSegments('a < b && c')).toEqual([{ text: 'a < b && c', className: '', style: {} }]);
     expect(ansiSegments('')).toEqual([]);
   });
 

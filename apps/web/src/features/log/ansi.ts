@@ -12,7 +12,8 @@ export interface Segment {
 }
 
 const LOOKS = ['bold', 'faint', 'italic', 'underline'] as const;
-const TAG = /<span(?: style="([^"]*)")?(?: class="([^"]*)")?>([^<]*)<\/span>|<a href="([^"]*)">([^<]*)<\/a>|([^<]+)/g;
+const TAG =
+  /<span(?: style="([^"]*)")?(?: class="([^"]*)")?>([^<]*)<\/span>|<a href="([^"]*)">([^<]*)<\/a>|([^<]+)/g;
 const ESC = '\u001B';
 const BEL = '\u0007';
 /** Window titles and the like; hyperlinks (`8;`) stay, ansi_up reads them. */
@@ -42,7 +43,12 @@ export function ansiSegments(line: string, carry = ''): Segment[] {
 
 function segmentOf([, style, classes, text, href, label, plain]: RegExpMatchArray): Segment {
   if (href !== undefined)
-    return { text: pictured(unescaped(label ?? '')), className: '', style: {}, href: unescaped(href) };
+    return {
+      text: pictured(unescaped(label ?? '')),
+      className: '',
+      style: {},
+      href: unescaped(href),
+    };
   const segment: Segment = {
     text: pictured(unescaped(text ?? plain ?? '')),
     className: classes ?? '',

@@ -56,9 +56,7 @@ export class LogBuffer {
   #end = 0;
   #total: number | undefined;
 
-  constructor(
-    private readonly limits = { lines: MAX_LINES, characters: MAX_CHARACTERS },
-  ) {}
+  constructor(private readonly limits = { lines: MAX_LINES, characters: MAX_CHARACTERS }) {}
 
   /** Bytes taken so far: where a new subscription begins. */
   get end(): number {

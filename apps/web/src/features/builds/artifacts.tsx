@@ -1,0 +1,69 @@
+import type { BuildDetail } from '@impgem/client';
+import { Button, CopyButton } from '@mantine/core';
+import { api } from '../../lib/api.js';
+import { formatBytes } from '../../lib/format.js';
+import { Empty } from '../../ui/page.js';
+import table from '../../ui/table.module.css';
+import styles from './builds.module.css';
+
+export function Artifacts({ build }: { build: BuildDetail }) {
+  if (build.artifacts.length === 0)
+    return (
+      <Empty
+        title={build.state === 'finished' ? 'This build left no artifacts' : 'No artifacts yet'}
+      >
+        <p>
+          Files that match the builder’s <code>artifacts:</code> patterns are collected from the
+          workspace after the last step.
+        </p>
+      </Empty>
+    );
+  return (
+    <div className={table.frame}>
+      <table className={table.table}>
+        <thead>
+          <tr>
+            <th>File</th>
+            <th>Size</th>
+            <th>SHA-256</th>
+          </tr>
+        </thead>
+        <tbody>
+          {build.artifacts.map((artifact) => (
+            <tr key={artifact.path}>
+              <td>
+                <a
+                  className={`${table.main} ${styles.path}`}
+                  href={api.address.artifact(build.id, artifact.path)}
+                  download
+                >
+                  {artifact.path}
+                </a>
+              </td>
+              <td data-label="Size" className="number nowrap" title={`${artifact.size} bytes`}>
+                {formatBytes(artifact.size)}
+              </td>
+              <td data-label="SHA-256">
+                <span className={styles.digest}>
+                  <code>{artifact.sha256}</code>
+                  <CopyButton value={artifact.sha256}>
+                    {({ copied, copy }) => (
+                      <Button
+                        size="compact-xs"
+                        variant="subtle"
+                        onClick={copy}
+                        aria-label={`Copy the SHA-256 of ${artifact.path}`}
+                      >
+                        {copied ? 'Copied' : 'Copy'}
+                      </Button>
+                    )}
+                  </CopyButton>
+                </span>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
