@@ -3,7 +3,8 @@ import { Reflector } from '@nestjs/core';
 import type { FastifyRequest } from 'fastify';
 import { FarmError } from '@impgem/kit';
 import { Access } from './access.js';
-import { ACCESS, type Caller, type RouteAccess } from './caller.js';
+import { ACCESS, type RouteAccess } from '../platform/index.js';
+import type { Caller } from './caller.js';
 
 const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
 

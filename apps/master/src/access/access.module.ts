@@ -1,14 +1,13 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
-import { ThrottlerModule } from '@nestjs/throttler';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { MasterConfig } from '../platform/index.js';
 import { ApiToken, AuditRow, BrowserSession } from './access.entities.js';
 import { AccessGuard } from './access.guard.js';
 import { Access } from './access.js';
 import { AuditController } from './audit.controller.js';
 import { Audit } from './audit.js';
 import { SessionController } from './session.controller.js';
+import { SignInThrottle } from './sign-in-throttle.js';
 import { TokensController } from './tokens.controller.js';
 import { Tokens } from './tokens.js';
 
@@ -18,15 +17,9 @@ import { Tokens } from './tokens.js';
  */
 @Global()
 @Module({
-  imports: [
-    TypeOrmModule.forFeature([ApiToken, BrowserSession, AuditRow]),
-    ThrottlerModule.forRootAsync({
-      inject: [MasterConfig],
-      useFactory: ({ limits }: MasterConfig) => [{ ttl: 60_000, limit: limits.signInsPerMinute }],
-    }),
-  ],
+  imports: [TypeOrmModule.forFeature([ApiToken, BrowserSession, AuditRow])],
   controllers: [SessionController, TokensController, AuditController],
-  providers: [Access, Audit, Tokens, { provide: APP_GUARD, useClass: AccessGuard }],
+  providers: [Access, Audit, Tokens, SignInThrottle, { provide: APP_GUARD, useClass: AccessGuard }],
   exports: [Access, Audit],
 })
 export class AccessModule {}

@@ -2,9 +2,8 @@ import { Controller, Get, Query } from '@nestjs/common';
 import { ApiProperty, ApiTags } from '@nestjs/swagger';
 import { IsNumberString, IsOptional } from 'class-validator';
 import type { AuditEntry, Page } from '@impgem/client';
-import { ApiPage, PageQuery } from '../platform/index.js';
+import { ApiPage, PageQuery, Requires } from '../platform/index.js';
 import { Audit } from './audit.js';
-import { Requires } from './caller.js';
 
 export class AuditEntryDto implements AuditEntry {
   @ApiProperty({ type: 'integer' }) id!: number;

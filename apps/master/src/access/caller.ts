@@ -1,10 +1,4 @@
-import {
-  applyDecorators,
-  createParamDecorator,
-  SetMetadata,
-  type ExecutionContext,
-} from '@nestjs/common';
-import { ApiBearerAuth, ApiExtension } from '@nestjs/swagger';
+import { createParamDecorator, type ExecutionContext } from '@nestjs/common';
 import type { Scope } from '@impgem/client';
 
 /** Who makes a request. */
@@ -35,25 +29,4 @@ const IMPLIES: Record<Scope, readonly Scope[]> = {
 /** A token's scopes with those that they imply. */
 export function withImplied(scopes: readonly Scope[]): Scope[] {
   return [...new Set(scopes.flatMap((scope) => IMPLIES[scope]))];
-}
-
-export const ACCESS = 'impgem:access';
-/** What a route asks for; `public`: nothing, or something of its own that the handler checks. */
-export type RouteAccess = Scope | 'public';
-
-/** On a controller or handler: the scope its caller needs. What has neither this nor `@Public` is denied. */
-export function Requires(scope: Scope): ClassDecorator & MethodDecorator {
-  return applyDecorators(
-    SetMetadata(ACCESS, scope),
-    ApiBearerAuth(),
-    ApiExtension('x-scope', scope),
-  ) as ClassDecorator & MethodDecorator;
-}
-
-/** On a controller or handler: no API token needed. */
-export function Public(): ClassDecorator & MethodDecorator {
-  return applyDecorators(
-    SetMetadata(ACCESS, 'public'),
-    ApiExtension('x-scope', 'public'),
-  ) as ClassDecorator & MethodDecorator;
 }

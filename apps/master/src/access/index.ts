@@ -1,7 +1,8 @@
 export { Access, SESSION_COOKIE, type Knock } from './access.js';
 export { AccessModule } from './access.module.js';
 export { Audit } from './audit.js';
-export { Caller, Public, Requires, withImplied } from './caller.js';
+export { Caller, withImplied } from './caller.js';
+export { Public, Requires } from '../platform/index.js';
 export {
   bearer,
   hashSecret,

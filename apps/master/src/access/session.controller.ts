@@ -1,4 +1,4 @@
-import { Body, Controller, Delete, Get, HttpCode, Post, Req, Res, UseGuards } from '@nestjs/common';
+import { Body, Controller, Delete, Get, HttpCode, Post, Req, Res } from '@nestjs/common';
 import {
   ApiCreatedResponse,
   ApiNoContentResponse,
@@ -10,9 +10,9 @@ import { IsString, MaxLength } from 'class-validator';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Scope, Session } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
-import { MasterConfig } from '../platform/index.js';
+import { MasterConfig, Public, Requires } from '../platform/index.js';
 import { Access, SESSION_COOKIE } from './access.js';
-import { Caller, Public, Requires } from './caller.js';
+import { Caller } from './caller.js';
 import { allowedOrigin } from './origin.js';
 import { SignInThrottle } from './sign-in-throttle.js';
 
@@ -38,13 +38,13 @@ const NEVER = '9999-12-31T23:59:59.999Z';
 export class SessionController {
   constructor(
     private readonly access: Access,
+    private readonly throttle: SignInThrottle,
     private readonly config: MasterConfig,
   ) {}
 
   /** Signs the page in: trades a token for a cookie that scripts cannot read. */
   @Post()
   @Public()
-  @UseGuards(SignInThrottle)
   @ApiCreatedResponse({ type: SessionDto })
   async signIn(
     @Body() { token }: SignIn,
@@ -53,7 +53,9 @@ export class SessionController {
   ): Promise<Session> {
     if (!allowedOrigin(request.headers, this.config.publicUrl))
       throw new FarmError('origin', `a page of ${request.headers.origin} may not sign in here`);
-    const { cookie, caller } = await this.access.signIn(token);
+    const { cookie, caller } = await this.throttle.attempt(request.ip, () =>
+      this.access.signIn(token),
+    );
     reply.setCookie(SESSION_COOKIE, cookie, {
       ...this.#cookie(request),
       ...(caller.expiresAt ? { expires: caller.expiresAt } : {}),

@@ -19,8 +19,8 @@ import {
   Min,
 } from 'class-validator';
 import type { NewToken, Page, Scope, Token } from '@impgem/client';
-import { ApiPage, PageQuery } from '../platform/index.js';
-import { Caller, Requires } from './caller.js';
+import { ApiPage, PageQuery, Requires } from '../platform/index.js';
+import { Caller } from './caller.js';
 import { Tokens } from './tokens.js';
 
 const SCOPES = ['read', 'trigger', 'admin'] as const;

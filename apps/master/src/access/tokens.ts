@@ -44,7 +44,7 @@ export class Tokens implements OnApplicationBootstrap {
       await this.audit.record(tx, 'system', 'token.create', FIRST_NAME, { scopes: ['admin'] });
       // Before the commit: a crash between leaves a file that the next start replaces, not a lost token.
       const file = await writeSecret(this.config.dataDir, minted.token);
-      log.warn({ file, token: undefined }, 'made the first admin token');
+      log.info({ file }, 'made the first admin token');
     });
   }
 

@@ -46,8 +46,8 @@ export interface Limits {
   workerConnections: number;
   /** Connections to the database. */
   databaseConnections: number;
-  /** Sign-ins an address may try in a minute. */
-  signInsPerMinute: number;
+  /** Sign-ins from one address that may fail in a minute. */
+  signInFailuresPerMinute: number;
   /** One artifact, bytes. */
   artifactBytes: number;
   /** Artifacts of one build. */
@@ -63,7 +63,7 @@ export const LIMITS: Limits = Object.freeze({
   liveSubscriptions: 64,
   workerConnections: 10_000,
   databaseConnections: 20,
-  signInsPerMinute: 10,
+  signInFailuresPerMinute: 10,
   artifactBytes: 16 * 1024 ** 3,
   artifactsPerBuild: 10_000,
   stopMs: 20_000,

@@ -8,6 +8,7 @@
  */
 import { spawn, type SpawnOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { chmod, chown, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
@@ -23,6 +24,7 @@ export const APPLICATION = 'impgem-master';
 
 const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 30_000;
+const ORPHANS_MS = 15_000;
 const POLL_MS = 20;
 
 export type Say = (message: string, facts?: Record<string, unknown>) => void;
@@ -34,6 +36,7 @@ export interface EmbeddedPostgres {
   pid: number;
   /** Starts it again if it has died; resolves when it answers. Port and password stay as they are. */
   revive(): Promise<void>;
+  isRunning(): boolean;
   /**
    * Stops it and waits until it is gone; open connections are cut. While another master still uses it, it is
    * left running (resolves with `false`).
@@ -65,7 +68,7 @@ export async function startEmbeddedPostgres(options: {
 }): Promise<EmbeddedPostgres> {
   const say = options.say ?? (() => undefined);
   const place = await prepare(options.folder, options.settings ?? {}, say);
-  let server = (await adopt(place, say)) ?? (await launch(place, say));
+  let server = (await adopt(place, say)) ?? (await launchPatiently(place, say));
   await createDatabase(place, server.port);
   return {
     url: url(place, server.port, DATABASE),
@@ -76,14 +79,15 @@ export async function startEmbeddedPostgres(options: {
       return server.pid;
     },
     async revive() {
-      server = (await adopt(place, () => undefined)) ?? (await launch(place, say, server.port));
+      server = (await adopt(place, say)) ?? (await launchPatiently(place, say, server.port));
     },
+    isRunning: () => alive(server.pid),
     async stop() {
       if (await hasOtherMasters(place, server.port)) {
         say('another master uses the database: it stays up', { pid: server.pid });
         return false;
       }
-      await stop(place, server.pid);
+      await stop(server.pid);
       say('database stopped', { pid: server.pid });
       return true;
     },
@@ -155,14 +159,16 @@ async function initialise(place: Omit<Place, 'password'>, say: Say): Promise<str
   return password;
 }
 
-/** The Postgres that runs on our data, if there is one; removes what a dead one left. */
+/** The Postgres that runs on our data, if there is one. */
 async function adopt(place: Place, say: Say): Promise<Server | undefined> {
   const file = path.join(place.data, 'postmaster.pid');
   const lines = (await readOr(file, '')).split('\n');
   const pid = Number(lines[0]);
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
+  // Postgres itself clears up after a dead one, and with the file's help makes sure that none of its children
+  // still writes. A number that belongs to another program by now would keep it from starting.
+  if (!alive(pid)) return undefined;
   if (!(await isPostgres(pid, place.data))) {
-    // The number may belong to another program by now, and Postgres would then refuse to start.
     await rm(file, { force: true });
     return undefined;
   }
@@ -175,10 +181,23 @@ async function adopt(place: Place, say: Say): Promise<Server | undefined> {
 
 /** Whether the process is a postmaster on this data folder. */
 async function isPostgres(pid: number, data: string): Promise<boolean> {
-  if (!alive(pid)) return false;
   if (process.platform !== 'linux') return true;
   const words = (await readOr(`/proc/${pid}/cmdline`, '')).split('\0');
   return words.some((word) => word.endsWith('postgres')) && words.includes(data);
+}
+
+/** After a crash the children of the old server take a moment to go. */
+async function launchPatiently(place: Place, say: Say, keepPort?: number): Promise<Server> {
+  const deadline = Date.now() + ORPHANS_MS;
+  for (;;) {
+    try {
+      return await launch(place, say, keepPort);
+    } catch (error) {
+      if (!/shared memory block.*still in use/.test(String(error)) || Date.now() > deadline)
+        throw error;
+    }
+    await sleep(200);
+  }
 }
 
 async function launch(place: Place, say: Say, keepPort?: number): Promise<Server> {
@@ -274,13 +293,11 @@ export function applicationName(): string {
   return `${APPLICATION}-${process.pid}`;
 }
 
-async function stop(place: Place, pid: number): Promise<void> {
-  // Fast shutdown: connections are cut, everything committed is on the disk. The pid file goes away at its end;
-  // the process itself may stay as a zombie where nobody reaps.
+async function stop(pid: number): Promise<void> {
+  // Fast shutdown: connections are cut, everything committed is on the disk.
   signal(pid, 'SIGINT');
   const deadline = Date.now() + STOP_DEADLINE_MS;
-  const file = path.join(place.data, 'postmaster.pid');
-  while (alive(pid) && (await readOr(file, '')).startsWith(`${pid}\n`)) {
+  while (alive(pid)) {
     if (Date.now() > deadline) {
       signal(pid, 'SIGQUIT');
       return;
@@ -300,7 +317,9 @@ function signal(pid: number, name: NodeJS.Signals): void {
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
+    // Where nobody reaps, a dead process stays as a zombie that takes signals.
+    if (process.platform !== 'linux') return true;
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }

@@ -1,0 +1,52 @@
+import 'reflect-metadata';
+import { FarmError } from '@impgem/kit';
+import { startMaster, type Master } from './master.js';
+import type { EmbeddedPostgres } from './platform/database/embedded-postgres.js';
+import { logger, readConfig, setLogLevel } from './platform/index.js';
+
+const log = logger('master');
+const starting = new AbortController();
+let master: Master | undefined;
+let postgres: EmbeddedPostgres | undefined;
+let stopping = false;
+
+/** First signal: in good order. Second: now; Postgres is told to stop, what it has committed is safe. */
+function onSignal(name: NodeJS.Signals): void {
+  if (stopping) return leave(1);
+  stopping = true;
+  log.info({ signal: name }, 'stopping');
+  starting.abort(new FarmError('stopping', 'stopped while it started'));
+  void master?.stop().then(() => {
+    log.info('stopped');
+    process.exit(0);
+  });
+}
+
+function leave(code: number): void {
+  postgres?.stopNow();
+  process.exit(code);
+}
+
+process.on('SIGTERM', onSignal);
+process.on('SIGINT', onSignal);
+process.on('uncaughtException', (err) => {
+  // A bug: going on could do harm. Whoever started us starts us again.
+  log.fatal({ err }, 'uncaught');
+  leave(1);
+});
+
+try {
+  const config = readConfig();
+  setLogLevel(config.logLevel);
+  master = await startMaster(config, {
+    signal: starting.signal,
+    onPostgres: (started) => (postgres = started),
+  });
+  // The signal came after the last look at it.
+  if (stopping) await master.stop().then(() => process.exit(0));
+} catch (error) {
+  if (stopping) process.exit(0);
+  if (error instanceof FarmError) log.fatal({ code: error.code }, error.message);
+  else log.fatal({ err: error }, 'cannot start');
+  process.exit(1);
+}

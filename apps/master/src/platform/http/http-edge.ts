@@ -1,0 +1,80 @@
+import cookie from '@fastify/cookie';
+import helmet from '@fastify/helmet';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { FastifyInstance } from 'fastify';
+import { FarmError } from '@impgem/kit';
+import type { Platform } from '../platform.module.js';
+import { measure } from '../metrics/http-metrics.js';
+import { openApiDocument, serveDocs } from './openapi.js';
+import { ProblemFilter } from './problem.filter.js';
+import { answerOf, PROBLEM_TYPE } from './problem.js';
+import { validationPipe } from './validation.js';
+import { serveWebPage } from './web-page.js';
+import { FarmWsAdapter } from './ws-adapter.js';
+
+const REQUEST_TIMEOUT_MS = 60_000;
+const YAML = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/x-yaml'];
+
+export function fastifyAdapter({ config }: Pick<Platform, 'config'>): FastifyAdapter {
+  return new FastifyAdapter({
+    logger: false,
+    trustProxy: config.trustProxy,
+    bodyLimit: config.limits.bodyBytes,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: 2048 },
+    ...(config.tls ? { https: config.tls } : {}),
+  });
+}
+
+/** Everything between the socket and the controllers. Call it before `app.init()`. */
+export async function prepareHttp(
+  app: NestFastifyApplication,
+  { config, database, lifecycle }: Platform,
+  webDir: string,
+): Promise<void> {
+  const http = app.getHttpAdapter().getInstance();
+  http.addHook('onRequest', (request, reply, done) => {
+    if (lifecycle.state !== 'stopping' || request.url.startsWith('/health/')) return done();
+    const { problem, headers } = answerOf(
+      new FarmError('stopping', 'the master is about to stop; another one will answer'),
+    );
+    void reply.code(503).headers({ ...headers, connection: 'close' });
+    void reply.type(PROBLEM_TYPE).send(problem);
+  });
+  measure(http, database);
+  await app.register(cookie);
+  await app.register(helmet, security(config.publicUrl.startsWith('https:')));
+  // A farm file as it is, for the feature that reads it.
+  http.addContentTypeParser(YAML, { parseAs: 'string' }, (_request, body, done) =>
+    done(null, body),
+  );
+  app.useWebSocketAdapter(new FarmWsAdapter(app));
+  app.useGlobalPipes(validationPipe());
+  app.useGlobalFilters(new ProblemFilter());
+  await serveDocs(http as FastifyInstance, () => openApiDocument(app));
+  await serveWebPage(http as FastifyInstance, webDir);
+}
+
+/** A strict policy of content: own files only, no inline script; styles may be inline, since Mantine sets them. */
+function security(https: boolean) {
+  return {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        scriptSrc: ["'self'"],
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        imgSrc: ["'self'", 'data:'],
+        fontSrc: ["'self'"],
+        connectSrc: ["'self'"],
+        manifestSrc: ["'self'"],
+        baseUri: ["'none'"],
+        formAction: ["'self'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+    strictTransportSecurity: https ? { maxAge: 15_552_000 } : (false as const),
+    referrerPolicy: { policy: 'no-referrer' as const },
+    xFrameOptions: { action: 'deny' as const },
+  };
+}

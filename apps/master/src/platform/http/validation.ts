@@ -1,0 +1,51 @@
+import { ValidationPipe } from '@nestjs/common';
+import { FarmError } from '@impgem/kit';
+import type { FileProblem } from '@impgem/client';
+import { getMetadataStorage, type ValidationError } from 'class-validator';
+import { nearest } from '../nearest.js';
+
+/** Checks bodies and queries against their classes; unknown keys are errors that name the nearest known one. */
+export function validationPipe(): ValidationPipe {
+  return new ValidationPipe({
+    whitelist: true,
+    forbidNonWhitelisted: true,
+    transform: true,
+    stopAtFirstError: true,
+    exceptionFactory: (errors) => {
+      const problems = problemsOf(errors);
+      const text = problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
+      return new FarmError('invalid-request', text, { problems });
+    },
+  });
+}
+
+/** One problem per bad field, with its path as `a.b[0].c`. */
+export function problemsOf(errors: readonly ValidationError[], parent = ''): FileProblem[] {
+  return errors.flatMap((error) => {
+    const isIndex = /^\d+$/.test(error.property);
+    const step = isIndex ? `[${error.property}]` : `${parent && '.'}${error.property}`;
+    const path = `${parent}${step}`;
+    const own = Object.entries(error.constraints ?? {}).map(([rule, message]) => ({
+      path,
+      message: rule === 'whitelistValidation' ? unknownKey(error) : message,
+    }));
+    return [...own, ...problemsOf(error.children ?? [], path)];
+  });
+}
+
+function unknownKey({ target, property }: ValidationError): string {
+  const known = target ? knownKeys(target.constructor) : [];
+  const near = nearest(property, known);
+  if (near !== undefined) return `unknown key; did you mean ${near}?`;
+  return known.length > 0 ? `unknown key; known are ${known.join(', ')}` : 'unknown key';
+}
+
+function knownKeys(shape: unknown): string[] {
+  const rules = getMetadataStorage().getTargetValidationMetadatas(
+    shape as () => void,
+    '',
+    false,
+    false,
+  );
+  return [...new Set(rules.map(({ propertyName }) => propertyName))];
+}

@@ -1,0 +1,32 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import fastifyStatic from '@fastify/static';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+
+/** Paths that programs use: what is not there is a problem, never the page. */
+const PROGRAMS = /^\/(api|health|metrics)(\/|$|\?)/;
+
+/**
+ * Serves the built page: files as they are, every other address the page itself, whose router knows it.
+ * Vite names files under `assets/` after their content, so those may be kept for ever.
+ */
+export async function serveWebPage(http: FastifyInstance, folder: string): Promise<void> {
+  const built = existsSync(path.join(folder, 'index.html'));
+  if (built) await http.register(fastifyStatic, { root: folder, serve: false });
+  http.get('/*', async (request: FastifyRequest, reply: FastifyReply) => {
+    if (PROGRAMS.test(request.url)) return reply.callNotFound();
+    if (!built)
+      return reply
+        .code(404)
+        .type('text/plain; charset=utf-8')
+        .send('The page is not built: run npm run build. The API is described at /api/docs.\n');
+    const name = decodeURIComponent(new URL(request.url, 'http://page').pathname);
+    if (name.startsWith('/assets/'))
+      return reply.sendFile(name, { maxAge: '365d', immutable: true });
+    const isFile =
+      /\.[a-z0-9]+$/i.test(name) && existsSync(path.join(folder, path.normalize(name)));
+    return reply.header('cache-control', 'no-cache').sendFile(isFile ? name : 'index.html', {
+      cacheControl: false,
+    });
+  });
+}
