@@ -1,4 +1,6 @@
 import { Module } from '@nestjs/common';
+import { EventsModule } from '../events/index.js';
+import { Journal } from './journal.js';
 
-@Module({})
+@Module({ imports: [EventsModule], providers: [Journal], exports: [Journal] })
 export class JournalModule {}
