@@ -33,7 +33,11 @@ COPY --from=packages /src/libs libs
 COPY --from=packages /src/apps/master apps/master
 COPY --from=packages /src/apps/cli apps/cli
 COPY --from=packages /src/apps/web/dist apps/web/dist
-RUN ln -s /impgem/apps/cli/bin/impgem.js /usr/local/bin/impgem && mkdir /data && chown node:node /data
+# `docker exec MASTER impgem …` speaks to the master of this container as its administrator
+RUN ln -s /impgem/apps/cli/bin/impgem.js /usr/local/bin/impgem \
+ && mkdir /data .impgem \
+ && echo '{"url":"http://127.0.0.1:8010","tokenFile":"/data/admin-token"}' > .impgem/client.json \
+ && chown -R node:node /data .impgem
 USER node
 VOLUME /data
 EXPOSE 8010

@@ -61,7 +61,7 @@ export const ZONES = {
     builders: ['events', 'access', 'platform'],
     artifacts: ['events', 'access', 'platform'],
     logs: ['access', 'platform'],
-    journal: ['events', 'access', 'platform'],
+    journal: ['scheduling', 'events', 'access', 'platform'],
     scheduling: ['builders', 'events', 'access', 'platform'],
     builds: ['scheduling', 'builders', 'events', 'access', 'platform'],
     workers: ['scheduling', 'journal', 'artifacts', 'events', 'access', 'platform'],

@@ -3,7 +3,6 @@
 // Installs and builds what is missing, finds or starts a Docker Engine, makes sure of the quick start's image, passes
 // signals and the exit code on, and leaves no process behind that it started.
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { findEngine } from './engine.mjs';
 import { QUICK_START_IMAGE, ensureImage } from './images.mjs';
@@ -26,25 +25,6 @@ function option(name) {
   const at = args.findIndex((arg) => arg === `--${name}` || arg.startsWith(`--${name}=`));
   if (at < 0) return undefined;
   return args[at].includes('=') ? args[at].slice(args[at].indexOf('=') + 1) : args[at + 1];
-}
-
-const isFree = (port) =>
-  new Promise((answer) => {
-    const server = createServer();
-    server.once('error', () => answer(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => answer(true)));
-  });
-
-/** Port 8010, or, when no port was asked for and another farm has it, the next one that is free. */
-async function portArguments() {
-  if (option('port') || process.env.IMPGEM_PORT) return [];
-  for (let port = 8010; port < 8110; port++) {
-    if (!(await isFree(port))) continue;
-    if (port === 8010) return [];
-    say(`Port 8010 is taken; this farm takes ${port}.`);
-    return ['--port', String(port)];
-  }
-  return [];
 }
 
 async function needGit() {
@@ -73,9 +53,9 @@ function onSignal() {
 }
 
 /** Runs `impgem up` until it ends; returns its exit code. */
-function runFarm(extra, env) {
+function runFarm(env) {
   if (stopping) return 130;
-  farm = spawn(process.execPath, [join(root, 'apps/cli/dist/main.js'), 'up', ...args, ...extra], {
+  farm = spawn(process.execPath, [join(root, 'apps/cli/dist/main.js'), 'up', ...args], {
     stdio: 'inherit',
     env: { ...process.env, ...env },
     // a session of its own: a Ctrl-C reaches it once, through us, and not a second time from the terminal
@@ -91,7 +71,7 @@ async function main() {
   if (args.includes('--help') || args.includes('-h')) {
     await install();
     await build(['cli']);
-    return runFarm([], {});
+    return runFarm({});
   }
   await install();
   await build(['master', 'worker', 'cli', 'web']);
@@ -101,7 +81,7 @@ async function main() {
   const engine = withDocker ? await findEngine(dataDir) : undefined;
   try {
     if (engine) await ensureImage(engine.host, QUICK_START_IMAGE);
-    return await runFarm(await portArguments(), engine ? { DOCKER_HOST: engine.host } : {});
+    return await runFarm(engine ? { DOCKER_HOST: engine.host } : {});
   } finally {
     await engine?.stop();
     if (engine?.note) say(engine.note);

@@ -1,0 +1,79 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { testDatabase, type TestDatabase } from '@impgem/testkit';
+import { eventually } from './eventually.js';
+import { startFarm, type Farm } from './farm.js';
+import { Program, ROOT } from './program.js';
+
+const COUNT = `
+builders:
+  count:
+    steps:
+      - name: count
+        run: i=0; while [ $i -lt 40 ]; do i=$((i + 1)); echo $i; sleep 0.2; done
+`;
+const COUNTED = Array.from({ length: 40 }, (_, n) => `${n + 1}\n`).join('');
+
+describe('while something is down', () => {
+  let database: TestDatabase;
+  let farm: Farm | undefined;
+
+  beforeAll(async () => {
+    database = await testDatabase();
+  });
+  afterEach(async () => {
+    await farm?.stop();
+    farm = undefined;
+  });
+  afterAll(() => database?.drop());
+
+  it('a master without its database says what is wrong and where', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'impgem-e2e-'));
+    const master = new Program('master', [process.execPath, `${ROOT}/apps/master/dist/main.js`], {
+      DATABASE_URL: 'postgres://nobody:secret@127.0.0.1:9/none',
+      IMPGEM_PORT: '0',
+      IMPGEM_DATA: dir,
+    });
+    try {
+      const line = await master.line(
+        (text) => /database/i.test(text) && text.includes('127.0.0.1'),
+      );
+      expect(line).not.toContain('secret');
+    } finally {
+      await master.stop();
+      await rm(dir, { recursive: true, force: true });
+    }
+  });
+
+  it('a build goes on while the database is away, and its log is whole', async () => {
+    farm = await startFarm({ executor: 'host', masterEnv: { DATABASE_URL: database.url } });
+    await farm.apply(COUNT);
+    const request = await farm.request('count');
+    const running = await farm.untilBuild(request.id, ['running']);
+    const restore = await database.cutOff();
+    try {
+      const ready = new URL('/health/ready', farm.url);
+      await eventually(async () => (await fetch(ready)).status === 503, { what: 'not ready' });
+    } finally {
+      await restore();
+    }
+    const build = await farm.untilBuild(request.id);
+    expect(build).toMatchObject({ id: running.id, result: 'success', attempt: 1 });
+    expect((await farm.log(build.id, 0, '?stream=stdout')).toString()).toBe(COUNTED);
+  });
+
+  it('a build goes on while the master is killed and started again', async () => {
+    farm = await startFarm({ executor: 'host' });
+    await farm.apply(COUNT);
+    const request = await farm.request('count');
+    await farm.untilBuild(request.id, ['running']);
+    farm.master.kill('SIGKILL');
+    await farm.master.exited;
+    await farm.startMaster();
+    const build = await farm.untilBuild(request.id);
+    expect(build).toMatchObject({ result: 'success', attempt: 1 });
+    expect((await farm.log(build.id, 0, '?stream=stdout')).toString()).toBe(COUNTED);
+  });
+});

@@ -1,0 +1,45 @@
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { Program, ROOT } from './program.js';
+
+const execute = promisify(execFile);
+
+describe('npm start in a fresh clone', () => {
+  let dir = '';
+
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'impgem clone '));
+    await execute('chmod', ['755', dir]);
+    const clone = join(dir, 'clone');
+    await mkdir(clone);
+    // what a clone of the work tree would hold: nothing that is ignored
+    const list = 'git ls-files -z --cached --others --exclude-standard --deduplicate';
+    await execute(
+      'sh',
+      ['-c', `${list} | tar -c --null --ignore-failed-read -T - | tar -x -C "$1"`, 'sh', clone],
+      {
+        cwd: ROOT,
+      },
+    );
+  });
+  afterAll(() => rm(dir, { recursive: true, force: true }));
+
+  it('installs, builds, runs the quick start, shows its log and ends with its exit code', async () => {
+    const start = new Program(
+      'npm start',
+      ['npm', 'start', '--', '--once', '--port', '0'],
+      {},
+      join(dir, 'clone'),
+    );
+    try {
+      expect({ code: await start.exited, output: start.output }).toMatchObject({ code: 0 });
+    } finally {
+      await start.stop().catch(() => undefined);
+    }
+    expect(start.output).toMatch(/success/);
+  }, 240_000);
+});
