@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { connect, type Cli } from '../cli.js';
+import { table } from '../terminal.js';
+
+export function addAudit(program: Command, { terminal }: Cli): void {
+  program
+    .command('audit')
+    .description('who did what, newest first')
+    .option('-n, --limit <number>', 'at most so many, 200 or less', '50')
+    .action(async ({ limit }: { limit: string }, command: Command) => {
+      const { client, json } = connect(command);
+      const { items } = await client.audit({ limit: Number(limit) });
+      if (json) return terminal.print(JSON.stringify(items));
+      const rows = items.map(({ at, actor, action, target, detail }) => [
+        at,
+        actor,
+        action,
+        target,
+        JSON.stringify(detail),
+      ]);
+      table(terminal, ['at', 'who', 'did', 'to', 'with'], rows);
+    });
+}

@@ -1,0 +1,68 @@
+import { every, type Artifact, type Client } from '@impgem/client';
+import { Presets, SingleBar } from 'cli-progress';
+import type { Command } from 'commander';
+import { connect, findBuild, type Cli } from '../cli.js';
+import { download } from '../download.js';
+import { size, table, type Terminal } from '../terminal.js';
+
+export function addArtifacts(program: Command, { terminal, signal }: Cli): void {
+  program
+    .command('artifacts')
+    .description('list the artifacts of a build, or fetch them')
+    .argument('<build>', 'its id, or BUILDER#NUMBER')
+    .option(
+      '-d, --download <folder>',
+      'fetch them into this folder; each is checked by its SHA-256',
+    )
+    .action(async (name: string, options: { download?: string }, command: Command) => {
+      const { client, json } = connect(command);
+      const id = await findBuild(client, name);
+      const artifacts: Artifact[] = [];
+      for await (const artifact of every((after) =>
+        client.builds.artifacts(id, after === undefined ? {} : { after }),
+      ))
+        artifacts.push(artifact);
+      if (options.download !== undefined)
+        return fetchAll(terminal, client, id, artifacts, options.download, { signal, json });
+      if (json) return terminal.print(JSON.stringify(artifacts));
+      const rows = artifacts.map((a) => [
+        a.path,
+        size(a.size),
+        a.sha256,
+        client.address.artifact(id, a.path),
+      ]);
+      table(terminal, ['path', 'size', 'sha256', 'address'], rows);
+    });
+}
+
+async function fetchAll(
+  terminal: Terminal,
+  client: Client,
+  build: number,
+  artifacts: Artifact[],
+  folder: string,
+  { signal, json }: { signal: AbortSignal; json: boolean },
+): Promise<void> {
+  const total = artifacts.reduce((sum, { size }) => sum + size, 0);
+  const bar = terminal.talkTty
+    ? new SingleBar({ clearOnComplete: true, hideCursor: true, format }, Presets.shades_classic)
+    : undefined;
+  bar?.start(Math.max(total, 1), 0, { of: size(total), file: '' });
+  const files: object[] = [];
+  try {
+    for (const artifact of artifacts) {
+      bar?.update({ file: artifact.path.slice(-40) });
+      const onBytes = (bytes: number) => bar?.increment(bytes);
+      const file = await download(client, build, artifact, folder, { signal, onBytes });
+      files.push({ path: artifact.path, file, sha256: artifact.sha256 });
+      if (!json && !bar) terminal.print(file);
+    }
+  } finally {
+    bar?.stop();
+  }
+  if (json) terminal.print(JSON.stringify(files));
+  else if (bar) for (const { file } of files as { file: string }[]) terminal.print(file);
+  terminal.say(`${artifacts.length} artifacts, ${size(total)}, each with the right SHA-256`);
+}
+
+const format = '{bar} {percentage}% of {of} {file}';

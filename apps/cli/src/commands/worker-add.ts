@@ -1,0 +1,49 @@
+import type { Command } from 'commander';
+import { connect, type Cli } from '../cli.js';
+import { UsageError } from '../exit-codes.js';
+
+interface Options {
+  uses: string;
+  expires: string;
+  label?: string[];
+}
+
+export function addWorkerAdd(workers: Command, { terminal }: Cli): void {
+  workers
+    .command('add')
+    .description('make a registration token, and show what to run on the new machine')
+    .argument('[name]', 'name of the worker', 'my-worker')
+    .option('--uses <number>', 'how many workers may register with it', '1')
+    .option('--expires <hours>', 'how long it is valid', '24')
+    .option('--label <label...>', 'the labels its workers may claim; any when left out')
+    .action(async (name: string, { uses, expires, label }: Options, command: Command) => {
+      const { client, json, target } = connect(command);
+      const token = await client.registrationTokens.create({
+        uses: positive(uses, '--uses'),
+        expiresIn: positive(expires, '--expires') * 3600,
+        ...(label ? { labels: label } : {}),
+      });
+      if (json) return terminal.print(JSON.stringify(token));
+      const { say, print, talk } = terminal;
+      say(
+        talk.dim(
+          `valid until ${token.expiresAt}, for ${token.usesLeft} worker(s); on the new machine:`,
+        ),
+      );
+      print(`export IMPGEM_MASTER_URL=${target.url}`);
+      print(`export IMPGEM_REGISTRATION_TOKEN=${token.token}`);
+      print(`impgem worker --name ${name}`);
+      if (/\/\/(127\.|localhost|\[::1\])/.test(target.url))
+        say(
+          talk.yellow(
+            'that address is reachable from this machine only; give the master another with IMPGEM_HOST',
+          ),
+        );
+    });
+}
+
+function positive(text: string, flag: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text))
+    throw new UsageError(`${flag} is a whole number above 0, not ${text}`);
+  return Number(text);
+}

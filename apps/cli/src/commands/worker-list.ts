@@ -1,0 +1,41 @@
+import { every, type Worker } from '@impgem/client';
+import type { Command } from 'commander';
+import { connect, type Cli } from '../cli.js';
+import { ago, size, table } from '../terminal.js';
+
+/** `workers` alone lists. */
+export function addWorkerList(workers: Command, { terminal }: Cli): void {
+  workers
+    .command('list', { isDefault: true })
+    .description('list the workers')
+    .action(async (_: object, command: Command) => {
+      const { client, json } = connect(command);
+      const all: Worker[] = [];
+      for await (const worker of every((after) =>
+        client.workers.list(after === undefined ? {} : { after }),
+      ))
+        all.push(worker);
+      if (json) return terminal.print(JSON.stringify(all));
+      const rows = all.map((worker) => [
+        worker.name,
+        worker.state,
+        `${worker.running}/${worker.slots}`,
+        worker.executor ?? '-',
+        worker.labels.join(' '),
+        worker.diskFree === null ? '-' : size(worker.diskFree),
+        ago(worker.lastSeenAt),
+        worker.version ?? '-',
+      ]);
+      const headings = [
+        'worker',
+        'state',
+        'slots',
+        'executor',
+        'labels',
+        'disk free',
+        'seen',
+        'version',
+      ];
+      table(terminal, headings, rows);
+    });
+}

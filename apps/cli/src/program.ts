@@ -1,0 +1,84 @@
+import { Command, CommanderError } from 'commander';
+import { addApply } from './commands/farm-apply.js';
+import { addLint } from './commands/farm-lint.js';
+import { addArtifacts } from './commands/build-artifacts.js';
+import { addCancel } from './commands/build-cancel.js';
+import { addBuilds } from './commands/build-list.js';
+import { addLogs } from './commands/build-logs.js';
+import { addShow } from './commands/build-show.js';
+import { addTrigger } from './commands/build-trigger.js';
+import { addWatch } from './commands/build-watch.js';
+import { addBuilders } from './commands/builder-list.js';
+import { addAudit } from './commands/audit-list.js';
+import { addMaster } from './commands/master-run.js';
+import { addTokenCreate } from './commands/token-create.js';
+import { addTokenList } from './commands/token-list.js';
+import { addTokenRevoke } from './commands/token-revoke.js';
+import { addUp } from './commands/farm-up.js';
+import { addWorkerAdd } from './commands/worker-add.js';
+import { addWorkerList } from './commands/worker-list.js';
+import { addWorkerRevoke } from './commands/worker-revoke.js';
+import { addWorkerRotate } from './commands/worker-rotate.js';
+import { addWorker } from './commands/worker-run.js';
+import type { Cli } from './cli.js';
+import { target, type Target } from './config.js';
+import { EXIT } from './exit-codes.js';
+import { sayFailure } from './failure.js';
+
+/** All commands. */
+export function createProgram(cli: Cli): Command {
+  const program = new Command('impgem')
+    .description('a self-hosted build farm')
+    .version('0.1.0')
+    .option('--url <address>', 'the master; else IMPGEM_URL, else http://127.0.0.1:8010')
+    .option('--token <token>', 'API token; better in IMPGEM_TOKEN, since others see command lines')
+    .option('--json', 'data as JSON, for programs')
+    .configureOutput({
+      writeOut: (text) => cli.terminal.out(text),
+      writeErr: (text) => cli.terminal.say(text.trimEnd()),
+    })
+    .exitOverride()
+    .showHelpAfterError('(impgem help shows the commands)');
+  const add = [addUp, addMaster, addWorker, addApply, addLint, addTrigger, addWatch, addLogs];
+  for (const one of [...add, addArtifacts, addBuilders, addBuilds, addShow, addCancel])
+    one(program, cli);
+  const workers = program.command('workers').description('list, add, revoke, rotate workers');
+  for (const one of [addWorkerList, addWorkerAdd, addWorkerRevoke, addWorkerRotate])
+    one(workers, cli);
+  const tokens = program.command('token').description('create, list, revoke API tokens');
+  for (const one of [addTokenCreate, addTokenList, addTokenRevoke]) one(tokens, cli);
+  addAudit(program, cli);
+  program
+    .command('exit-codes')
+    .description('what the exit codes say')
+    .addHelpText('after', `\n${exitCodes()}`)
+    .action(() => cli.terminal.print(exitCodes()));
+  return program;
+}
+
+/** Runs one command line; answers the exit code. Never rejects. */
+export async function run(argv: readonly string[], given: Omit<Cli, 'exit'>): Promise<number> {
+  let code: number = EXIT.ok.code;
+  const program = createProgram({ ...given, exit: (with_) => void (code = with_) });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage.code;
+    return sayFailure(given.terminal, error, targetOf(program));
+  }
+}
+
+function targetOf(program: Command): Target | undefined {
+  try {
+    return target(program.opts());
+  } catch {
+    return undefined;
+  }
+}
+
+function exitCodes(): string {
+  return Object.values(EXIT)
+    .map(({ code, means }) => `${String(code).padStart(3)}  ${means}`)
+    .join('\n');
+}

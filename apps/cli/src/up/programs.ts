@@ -1,0 +1,15 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { FarmError } from '@impgem/kit';
+
+/** The built program of another app, beside this one. Throws when it is not built. */
+export function programOf(app: 'master' | 'worker'): string {
+  const file = fileURLToPath(new URL(`../../../${app}/dist/main.js`, import.meta.url));
+  if (!existsSync(file))
+    throw new FarmError('not-built', `${file} is not there: build the programs with npm run build`);
+  return file;
+}
+
+/** A file of the quick start. */
+export const exampleOf = (path: string): string =>
+  fileURLToPath(new URL(`../../../../examples/quickstart/${path}`, import.meta.url));

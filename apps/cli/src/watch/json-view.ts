@@ -1,0 +1,16 @@
+import type { Terminal } from '../terminal.js';
+import type { View } from './view.js';
+
+/** One JSON object a line, for programs. */
+export function jsonView({ print }: Terminal): View {
+  const tell = (type: string, fields: object) => print(JSON.stringify({ type, ...fields }));
+  return {
+    queued: (request) => tell('queued', { request }),
+    build: (build) => tell('build', { build }),
+    step: (build, step) => tell('step', { build: build.id, step }),
+    piece: (build, { index }, piece) => tell('log', { build: build.id, ...piece, step: index }),
+    stepEnd: (build, step) => tell('step.end', { build: build.id, step }),
+    buildEnd: (build, again) => tell('build.end', { build, again }),
+    note: (text) => tell('note', { text }),
+  };
+}

@@ -1,0 +1,143 @@
+import type { Build, BuildDetail, Client, Live, Result, Step } from '@impgem/client';
+import { deferred } from '@impgem/kit';
+import { Changes } from './changes.js';
+import type { View } from './view.js';
+
+export interface Watching {
+  client: Client;
+  live: Live;
+  view: View;
+  signal: AbortSignal;
+}
+
+/** How long after the end of its build a log may still come in, in milliseconds. */
+const LATE_MS = 3000;
+/** A request that is taken at once is not called waiting, in milliseconds. */
+const SOON_MS = 700;
+
+/** Follows a request through all its attempts; answers its result. */
+export async function watchRequest(watching: Watching, id: number): Promise<Result> {
+  const { client, live, view, signal } = watching;
+  const concerns = (event: { request?: number }) =>
+    event.request === undefined || event.request === id;
+  const changes = new Changes(live, concerns, signal, view.note);
+  const asked = Date.now();
+  let told = false;
+  try {
+    for (let attempt = 0; ; attempt++) {
+      const next = await changes.until(async () => {
+        const request = await client.requests.get(id);
+        const build = request.builds[attempt];
+        if (build) return { build };
+        if (request.state === 'finished') return { result: request.result ?? 'exception' };
+        if (!told && Date.now() - asked > SOON_MS) {
+          view.queued(request);
+          told = true;
+        }
+        return undefined;
+      });
+      if (!next.build) return next.result;
+      await watchAttempt(watching, changes, next.build.id);
+    }
+  } finally {
+    changes.close();
+  }
+}
+
+/** Follows one attempt, which may be over already; answers its result. */
+export async function watchBuild(watching: Watching, id: number): Promise<Result> {
+  const { live, view, signal } = watching;
+  const changes = new Changes(live, () => true, signal, view.note, { build: id });
+  try {
+    return (await watchAttempt(watching, changes, id)).result ?? 'exception';
+  } finally {
+    changes.close();
+  }
+}
+
+async function watchAttempt(
+  { client, live, view }: Watching,
+  changes: Changes,
+  id: number,
+): Promise<BuildDetail> {
+  let build = await changes.until(() => client.builds.get(id));
+  view.build(build);
+  for (let index = 0; index < build.steps.length; index++) {
+    build = await changes.until(async () => {
+      const now = await client.builds.get(id);
+      return begun(now, index) || now.state === 'finished' ? now : undefined;
+    });
+    const step = build.steps[index];
+    if (!step) break;
+    if (begun(build, index)) {
+      if (step.startedAt !== null) {
+        view.step(build, step);
+        await followLog(live, changes, build, step, view, () => client.builds.get(id));
+      }
+      build = await changes.until(async () => {
+        const now = await client.builds.get(id);
+        return now.steps[index]?.state === 'finished' || now.state === 'finished' ? now : undefined;
+      });
+    }
+    const now = build.steps[index] ?? step;
+    if (begun(build, index)) view.stepEnd(build, ended(now));
+  }
+  build = await changes.until(async () => {
+    const now = await client.builds.get(id);
+    return now.state === 'finished' ? now : undefined;
+  });
+  view.buildEnd(build, build.result === 'retry' && (await willRetry(client, changes, build)));
+  return build;
+}
+
+const begun = (build: BuildDetail, index: number) => build.steps[index]?.state !== 'pending';
+
+/** A step whose worker went away has no end of its own. */
+const ended = (step: Step): Step =>
+  step.state === 'finished' ? step : { ...step, result: step.result ?? 'retry' };
+
+async function willRetry(client: Client, changes: Changes, build: Build): Promise<boolean> {
+  const request = await changes.until(() => client.requests.get(build.request));
+  return request.state !== 'finished' || (request.builds.at(-1)?.id ?? 0) > build.id;
+}
+
+/** Shows a log until it is complete, or its build is over and nothing more came for a while. */
+async function followLog(
+  live: Live,
+  changes: Changes,
+  build: BuildDetail,
+  step: Step,
+  view: View,
+  read: () => Promise<BuildDetail>,
+): Promise<void> {
+  const over = deferred();
+  let heard = Date.now();
+  const subscription = live.log(
+    { build: build.id, step: step.index },
+    {
+      piece: (piece) => {
+        heard = Date.now();
+        view.piece(build, step, piece);
+      },
+      end: () => over.resolve(),
+      error: (error) => {
+        view.note(`the log cannot be shown: ${error.message}`);
+        over.resolve();
+      },
+    },
+  );
+  let ended = false;
+  void over.promise.then(() => (ended = true));
+  const gone = changes.until(async () => {
+    if (ended) return true;
+    const now = await read();
+    return now.state === 'finished' && Date.now() - heard > LATE_MS ? true : undefined;
+  });
+  try {
+    await Promise.race([over.promise, gone]);
+  } finally {
+    subscription.close();
+    // It ends by itself at its next look.
+    gone.catch(() => {});
+  }
+}
