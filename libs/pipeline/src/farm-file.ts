@@ -1,3 +1,4 @@
+import 'reflect-metadata';
 /**
  * The shape of the farm file, one class for each kind of object in it. What classes cannot say (names of
  * builders and properties, references, globs) is checked in `read-farm-file.ts`.
