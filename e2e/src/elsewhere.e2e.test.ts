@@ -40,6 +40,16 @@ const removeNetwork = () =>
 
 const inside = ['nsenter', `--net=/run/netns/${SPACE}`];
 
+const reach = (port: string) =>
+  execute('nsenter', [
+    `--net=/run/netns/${SPACE}`,
+    'timeout',
+    '2',
+    'bash',
+    '-c',
+    `exec 3<>/dev/tcp/${HERE}/${port}`,
+  ]);
+
 const FARM = `
 builders:
   far:
@@ -97,15 +107,6 @@ describe('a worker on another network, from which only the port of the master ca
   };
 
   it('reaches nothing but that port', async () => {
-    const reach = (port: string) =>
-      execute('nsenter', [
-        ...inside.slice(1),
-        'timeout',
-        '2',
-        'bash',
-        '-c',
-        `exec 3<>/dev/tcp/${HERE}/${port}`,
-      ]);
     await reach(new URL(farm.url).port);
     await expect(reach('1')).rejects.toThrow();
   });
@@ -124,8 +125,16 @@ describe('a worker on another network, from which only the port of the master ca
       [
         ...inside,
         'dockerd',
-        ...['--data-root', data, '--exec-root', join(dir, 'exec'), '--pidfile', join(dir, 'pid')],
-        ...['--bridge', 'none', '-H', `unix://${socket}`],
+        '--data-root',
+        data,
+        '--exec-root',
+        join(dir, 'exec'),
+        '--pidfile',
+        join(dir, 'pid'),
+        '--bridge',
+        'none',
+        '-H',
+        `unix://${socket}`,
       ],
       {},
     );
