@@ -1,17 +1,313 @@
-import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
+import { createHash, type Hash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
-import { Injectable } from '@nestjs/common';
+import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
+import { Events } from '../events/index.js';
+import { Database, logger, MasterConfig } from '../platform/index.js';
+import { BlobStore } from './blobs.js';
+import { artifactPathProblem, foldedPath } from './path.js';
 
-@Injectable()
-export class ArtifactReceiver {
-  async offer(_worker: string, _m: ArtifactOffer): Promise<{ offset: number }> {
-    throw new FarmError('artifact-refused', 'not yet');
-  }
-  async write(_frame: ArtifactFrame): Promise<{ offset: number }> {
-    throw new FarmError('artifact-refused', 'not yet');
-  }
-  async done(_m: ArtifactDone): Promise<void> {
-    throw new FarmError('artifact-refused', 'not yet');
-  }
-  async forget(_build: number, _epoch: number): Promise<void> {}
+const log = logger('artifacts');
+
+/** A file on its way. What is in `file` up to `offset` is in `hash`. */
+interface Transfer {
+  path: string;
+  size: number;
+  mode: number;
+  file: string;
+  offset: number;
+  hash: Hash;
+  /** Set when it lies in the blob store and only its row is missing. */
+  sha256?: string;
 }
+
+/** What this master knows of the artifacts of one attempt. */
+interface Attempt {
+  /** Folded path to number, of those stored and those on their way. */
+  paths: Map<string, number>;
+  transfers: Map<number, Transfer>;
+}
+
+/**
+ * Takes artifacts from workers: offered, sent in blocks, done. A file on its way lies in `incoming` under its
+ * build, epoch and number, so that it goes on where it was after a cut and after a restart; it becomes a blob, and then
+ * a row, when its size and SHA-256 are right. The caller has made sure that the worker holds the build; the row
+ * is written only while that is still so.
+ *
+ * Rejects with `FarmError('artifact-refused')` when it will not be taken, `database-unavailable` when it can be
+ * tried again.
+ */
+@Injectable()
+export class ArtifactReceiver implements OnApplicationBootstrap {
+  readonly #attempts = new Map<string, Promise<Attempt>>();
+  /** The last thing that is done with each artifact: one at a time. */
+  readonly #busy = new Map<string, Promise<unknown>>();
+  readonly #incoming: string;
+  readonly #blobs: BlobStore;
+
+  constructor(
+    private readonly db: Database,
+    private readonly events: Events,
+    private readonly config: MasterConfig,
+  ) {
+    this.#incoming = join(config.dataDir, 'incoming');
+    this.#blobs = new BlobStore(join(config.dataDir, 'blobs'));
+  }
+
+  /** Removes what attempts left that nobody holds any more. */
+  async onApplicationBootstrap(): Promise<void> {
+    await mkdir(this.#incoming, { recursive: true });
+    const leases = await this.db.query<{ name: string }>(
+      `SELECT build_id || '-' || epoch || '-' AS name FROM leases`,
+    );
+    const held = new Set(leases.map(({ name }) => name));
+    for (const file of await readdir(this.#incoming))
+      if (!held.has(file.replace(/\d+$/, ''))) await rm(join(this.#incoming, file));
+  }
+
+  /** Where to send from: the bytes that are here already. */
+  async offer(worker: string, m: ArtifactOffer): Promise<{ offset: number }> {
+    const problem = artifactPathProblem(m.path);
+    if (problem) throw refused(m.path, problem);
+    const most = this.config.limits.artifactBytes;
+    if (m.size > most)
+      throw refused(m.path, `it has ${m.size} bytes; the farm takes ${most} of one file`);
+    return this.#alone(m, async () => {
+      const attempt = await this.#attempt(m);
+      const [stored] = await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
+      if (stored) {
+        if (stored.path === m.path && stored.size === m.size) return { offset: m.size };
+        throw refused(m.path, `artifact ${m.artifact} of the build is ${stored.path} already`);
+      }
+      const known = attempt.transfers.get(m.artifact);
+      if (known && known.path === m.path && known.size === m.size) return { offset: known.offset };
+      if (known) await this.#discard(attempt, m.artifact);
+      this.#claimPath(attempt, m);
+      const transfer = await this.#begin(m).catch((error: unknown) => {
+        attempt.paths.delete(foldedPath(m.path));
+        throw error;
+      });
+      attempt.transfers.set(m.artifact, transfer);
+      log.debug({ build: m.build, epoch: m.epoch, worker, path: m.path }, 'artifact offered');
+      return { offset: transfer.offset };
+    });
+  }
+
+  /** Bytes that are here now. A block that begins above that is left out; below it, only what is new is taken. */
+  async write(frame: ArtifactFrame): Promise<{ offset: number }> {
+    return this.#alone(frame, async () => {
+      const attempt = await this.#attempt(frame);
+      const transfer = attempt.transfers.get(frame.artifact);
+      if (!transfer) throw refused(`artifact ${frame.artifact}`, 'it was not offered');
+      const bytes = frame.payload.subarray(Math.max(0, transfer.offset - frame.offset));
+      if (frame.offset > transfer.offset || bytes.length === 0) return { offset: transfer.offset };
+      if (transfer.offset + bytes.length > transfer.size) {
+        await this.#discard(attempt, frame.artifact);
+        throw refused(
+          transfer.path,
+          `it has more bytes than the ${transfer.size} that were offered`,
+        );
+      }
+      await writeAt(transfer.file, bytes, transfer.offset).catch((error: unknown) => {
+        throw unstorable(transfer.path, error);
+      });
+      transfer.hash.update(bytes);
+      transfer.offset += bytes.length;
+      return { offset: transfer.offset };
+    });
+  }
+
+  /** Resolves when the artifact is durable; also when it was before. */
+  async done(m: ArtifactDone): Promise<void> {
+    await this.#alone(m, async () => {
+      const attempt = await this.#attempt(m);
+      const transfer = attempt.transfers.get(m.artifact);
+      if (!transfer) return this.#doneBefore(m);
+      if (transfer.sha256 === undefined) await this.#toBlob(attempt, transfer, m);
+      await this.#record(transfer, m);
+      attempt.transfers.delete(m.artifact);
+    });
+  }
+
+  /** The attempt is over: what was on its way is removed. */
+  async forget(build: number, epoch: number): Promise<void> {
+    const key = attemptKey({ build, epoch });
+    const attempt = await this.#attempts.get(key)?.catch(() => undefined);
+    this.#attempts.delete(key);
+    for (const [artifact, transfer] of attempt?.transfers ?? [])
+      await this.#alone({ build, epoch, artifact }, () => rm(transfer.file, { force: true }));
+  }
+
+  /** Runs after what was asked before for the same artifact. */
+  async #alone<T>(ref: ArtifactRef, run: () => Promise<T>): Promise<T> {
+    const key = `${attemptKey(ref)}-${ref.artifact}`;
+    const earlier = this.#busy.get(key) ?? Promise.resolve();
+    const mine = earlier.then(run, run);
+    this.#busy.set(key, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#busy.get(key) === mine) this.#busy.delete(key);
+    }
+  }
+
+  #attempt(ref: { build: number; epoch: number }): Promise<Attempt> {
+    const key = attemptKey(ref);
+    const known = this.#attempts.get(key);
+    if (known) return known;
+    const loading = this.#load(ref.build);
+    this.#attempts.set(key, loading);
+    loading.catch(() => this.#attempts.delete(key));
+    return loading;
+  }
+
+  async #load(build: number): Promise<Attempt> {
+    const rows = await this.db.query<{ path: string; number: number }>(
+      'SELECT path, number FROM artifacts WHERE build_id = $1',
+      [build],
+    );
+    const paths = new Map(rows.map((row) => [foldedPath(row.path), row.number]));
+    return { paths, transfers: new Map() };
+  }
+
+  #claimPath(attempt: Attempt, { path, artifact }: ArtifactOffer): void {
+    const folded = foldedPath(path);
+    const taken = attempt.paths.get(folded);
+    if (taken !== undefined && taken !== artifact)
+      throw refused(path, 'another artifact has that path, or one that differs only in case');
+    const most = this.config.limits.artifactsPerBuild;
+    if (taken === undefined && attempt.paths.size >= most)
+      throw refused(path, `a build has at most ${most} artifacts: pack them into one file`);
+    attempt.paths.set(folded, artifact);
+  }
+
+  async #begin(m: ArtifactOffer): Promise<Transfer> {
+    const { path, size, mode } = m;
+    const file = join(this.#incoming, `${attemptKey(m)}-${m.artifact}`);
+    const hash = createHash('sha256');
+    try {
+      await mkdir(this.#incoming, { recursive: true });
+      const handle = await open(file, 'a', 0o600);
+      await handle.close();
+      // More than was offered is of another offer.
+      if ((await stat(file)).size > size) await truncate(file, 0);
+      let offset = 0;
+      for await (const bytes of createReadStream(file) as AsyncIterable<Buffer>) {
+        hash.update(bytes);
+        offset += bytes.length;
+      }
+      return { path, size, mode, file, hash, offset };
+    } catch (error) {
+      throw unstorable(path, error);
+    }
+  }
+
+  async #toBlob(attempt: Attempt, transfer: Transfer, m: ArtifactDone): Promise<void> {
+    const { path, size, offset } = transfer;
+    const sha256 = transfer.hash.digest('hex');
+    const problem =
+      offset !== size || m.size !== size
+        ? `${offset} bytes came, ${m.size} were announced, ${size} offered`
+        : sha256 !== m.sha256
+          ? 'its SHA-256 is not what the worker announced; it changed while it was sent'
+          : undefined;
+    if (problem) {
+      await this.#discard(attempt, m.artifact);
+      throw refused(path, problem);
+    }
+    try {
+      await this.#blobs.adopt(transfer.file, sha256);
+    } catch (error) {
+      await this.#discard(attempt, m.artifact);
+      throw unstorable(path, error);
+    }
+    transfer.sha256 = sha256;
+  }
+
+  async #record(transfer: Transfer, m: ArtifactDone): Promise<void> {
+    const { path, size, mode, sha256 } = transfer;
+    await this.db.transaction(async (tx) => {
+      const params = [m.build, m.epoch, m.artifact, path, size, sha256, mode];
+      const [row] = await tx.query<{ builder: string; request: number; worker: string }>(
+        INSERT,
+        params,
+      );
+      if (!row) return this.#doneBefore(m);
+      const data = { path, size, sha256 };
+      return this.events.append(tx, [{ kind: 'artifact.stored', build: m.build, ...row, data }]);
+    });
+  }
+
+  async #doneBefore(m: ArtifactDone): Promise<void> {
+    const [stored] = await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
+    if (stored?.sha256 === m.sha256) return;
+    const name = stored?.path ?? `artifact ${m.artifact}`;
+    throw refused(name, stored ? 'another one is stored' : 'the worker does not hold the build');
+  }
+
+  async #discard(attempt: Attempt, artifact: number): Promise<void> {
+    const transfer = attempt.transfers.get(artifact);
+    if (!transfer) return;
+    attempt.transfers.delete(artifact);
+    attempt.paths.delete(foldedPath(transfer.path));
+    await rm(transfer.file, { force: true });
+  }
+}
+
+interface ArtifactRef {
+  build: number;
+  epoch: number;
+  artifact: number;
+}
+interface StoredRow {
+  path: string;
+  size: number;
+  sha256: string;
+}
+
+const attemptKey = ({ build, epoch }: { build: number; epoch: number }) => `${build}-${epoch}`;
+
+async function writeAt(file: string, bytes: Uint8Array, position: number): Promise<void> {
+  // Opened for each block, so that an artifact that never ends holds no file open.
+  const handle = await open(file, 'r+');
+  try {
+    for (let at = 0; at < bytes.length;) {
+      const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position + at);
+      at += bytesWritten;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+function refused(path: string, why: string, cause?: unknown): FarmError {
+  return new FarmError(
+    'artifact-refused',
+    `${JSON.stringify(path.slice(0, 200))}: ${why}`,
+    {},
+    { cause },
+  );
+}
+
+function unstorable(path: string, error: unknown): FarmError {
+  log.error({ err: error, path }, 'an artifact cannot be stored');
+  const code = (error as NodeJS.ErrnoException).code ?? 'error';
+  return refused(path, `the master cannot store it (${code})`, error);
+}
+
+const STORED = 'SELECT path, size, sha256 FROM artifacts WHERE build_id = $1 AND number = $2';
+const INSERT = `
+  WITH held AS (
+    SELECT build_id, request_id, worker_id FROM leases
+    WHERE build_id = $1 AND epoch = $2 AND lost_at IS NULL FOR SHARE
+  ), stored AS (
+    INSERT INTO artifacts (build_id, number, path, size, sha256, mode)
+    SELECT build_id, $3::int, $4::text, $5::bigint, $6::text, $7::int FROM held
+    ON CONFLICT DO NOTHING RETURNING build_id)
+  SELECT b.name AS builder, held.request_id AS request, w.name AS worker
+  FROM stored JOIN held USING (build_id)
+  JOIN builds ON builds.id = held.build_id JOIN builders b ON b.id = builds.builder_id
+  JOIN workers w ON w.id = held.worker_id`;

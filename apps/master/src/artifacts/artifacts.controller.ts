@@ -1,0 +1,125 @@
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path/posix';
+import { Controller, Get, Headers, Param, Query, Res } from '@nestjs/common';
+import { ApiOperation, ApiParam, ApiProduces, ApiProperty, ApiTags } from '@nestjs/swagger';
+import type * as api from '@impgem/client';
+import { FarmError } from '@impgem/kit';
+import contentDisposition from 'content-disposition';
+import type { FastifyReply } from 'fastify';
+import parseRange from 'range-parser';
+import { Requires } from '../access/index.js';
+import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
+import { Artifacts } from './artifacts.js';
+
+export class Artifact implements api.Artifact {
+  @ApiProperty({ description: 'Below the workspace' }) path!: string;
+  @ApiProperty({ description: 'Bytes' }) size!: number;
+  @ApiProperty({ description: 'In hex' }) sha256!: string;
+  @ApiProperty({ description: 'Permission bits' }) mode!: number;
+  @ApiProperty({ format: 'date-time' }) createdAt!: string;
+}
+
+type RequestHeaders = Record<string, string | undefined>;
+
+@ApiTags('builds')
+@Controller('api/v1/builds/:id/artifacts')
+@Requires('read')
+export class ArtifactsController {
+  constructor(private readonly artifacts: Artifacts) {}
+
+  @Get()
+  @ApiOperation({ summary: 'The artifacts of a build, in the order they came' })
+  @ApiPage(Artifact)
+  async list(
+    @Param('id') id: string,
+    @Query() { after, limit }: PageQuery,
+  ): Promise<api.Page<Artifact>> {
+    if (after !== undefined && !/^\d{1,9}$/.test(after))
+      throw new FarmError('invalid-request', '`after` is what `next` of the page before says');
+    const rows = await this.artifacts.list(buildId(id), Number(after ?? -1), limit + 1);
+    const page = pageOf(rows, limit, ({ number }) => String(number));
+    return { ...page, items: page.items.map(toView) };
+  }
+
+  @Get('*')
+  @ApiOperation({
+    summary: 'The content of an artifact',
+    description: 'The rest of the address is its path.',
+  })
+  @ApiParam({ name: '*', description: 'The path of the artifact' })
+  @ApiProduces('application/octet-stream')
+  async download(
+    @Param('id') id: string,
+    @Param('*') path: string,
+    @Headers() headers: RequestHeaders,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    const artifact = await this.artifacts.find(buildId(id), path);
+    const etag = `"${artifact.sha256}"`;
+    reply.headers({
+      etag,
+      'accept-ranges': 'bytes',
+      'content-type': 'application/octet-stream',
+      'content-disposition': contentDisposition(basename(artifact.path), { type: 'attachment' }),
+      // It is anyone's file: no browser shall see a page in it.
+      'x-content-type-options': 'nosniff',
+      'content-security-policy': "sandbox; default-src 'none'",
+      'cache-control': 'private, no-cache',
+    });
+    if (matches(headers['if-none-match'], etag)) {
+      await reply.status(304).send();
+      return;
+    }
+    await stat(artifact.file).catch((cause: unknown) => {
+      throw new FarmError(
+        'not-found',
+        'the content of this artifact is not in the store any more',
+        {},
+        { cause },
+      );
+    });
+    const range = wanted(headers, artifact.size, etag);
+    if (range) {
+      const { start, end } = range;
+      reply.status(206).header('content-range', `bytes ${start}-${end}/${artifact.size}`);
+    }
+    const length = range ? range.end - range.start + 1 : artifact.size;
+    await reply
+      .header('content-length', String(length))
+      .send(createReadStream(artifact.file, range ?? {}));
+  }
+}
+
+/** The one range that is asked for, inclusive; none when all of it is to be sent (RFC 9110, 14.2). */
+function wanted(
+  headers: RequestHeaders,
+  size: number,
+  etag: string,
+): { start: number; end: number } | undefined {
+  const condition = headers['if-range'];
+  if (headers.range === undefined || (condition !== undefined && condition !== etag))
+    return undefined;
+  const ranges = parseRange(size, headers.range);
+  if (ranges === -1)
+    throw new FarmError(
+      'range-not-satisfiable',
+      `the artifact has ${size} bytes: ask for a part of it`,
+    );
+  if (ranges === -2 || ranges.type !== 'bytes' || ranges.length > 1) return undefined;
+  return ranges[0];
+}
+
+function matches(header: string | undefined, etag: string): boolean {
+  const tags = (header ?? '').split(',').map((tag) => tag.trim().replace(/^W\//, ''));
+  return tags.includes('*') || tags.includes(etag);
+}
+
+function buildId(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text)) throw new FarmError('not-found', 'there is no such build');
+  return Number(text);
+}
+
+function toView({ path, size, sha256, mode, createdAt }: api.Artifact): Artifact {
+  return { path, size, sha256, mode, createdAt };
+}

@@ -1,0 +1,238 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { testDatabase, type TestDatabase } from '@impgem/testkit';
+import { Events } from '../events/index.js';
+import { Database, LIMITS, type MasterConfig, readConfig, withConfig } from '../platform/index.js';
+import { Artifacts } from './artifacts.js';
+import { ArtifactReceiver } from './receiver.js';
+
+const WORKER = '00000000-0000-4000-8000-000000000001';
+let test: TestDatabase;
+let db: Database;
+let config: MasterConfig;
+let events: Events;
+let receiver: ArtifactReceiver;
+let artifacts: Artifacts;
+let build = 0;
+
+beforeAll(async () => {
+  test = await testDatabase();
+  db = new Database({ url: test.url });
+  events = new Events(db);
+  const dataDir = await mkdtemp(join(tmpdir(), 'impgem-artifacts-'));
+  const limits = { ...LIMITS, artifactBytes: 1000, artifactsPerBuild: 4 };
+  config = withConfig(readConfig({}), { dataDir, limits });
+  await db.query(
+    `INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ('', '', 't', '{}')`,
+  );
+  await db.query(
+    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1)`,
+  );
+  await db.query(`INSERT INTO requirement_groups (labels) VALUES ('{}')`);
+  await db.query(`INSERT INTO workers (id, name, secret_hash) VALUES ($1, 'w', '')`, [WORKER]);
+});
+beforeEach(async () => {
+  const [request] = await db.query<{ id: number }>(
+    `INSERT INTO build_requests (builder_id, farm_version, definition, group_id, properties, rank, submitted_by)
+     VALUES (1, 1, '{}', 1, '{}', 1, 't') RETURNING id`,
+  );
+  const [row] = await db.query<{ id: number }>(
+    `INSERT INTO builds (builder_id, number, request_id, attempt, epoch, worker_id, plan, properties)
+     VALUES (1, $1::bigint::int, $1, 1, 1, $2, '{}', '{}') RETURNING id`,
+    [request?.id, WORKER],
+  );
+  build = row?.id ?? 0;
+  await db.query(
+    `INSERT INTO leases (build_id, request_id, worker_id, epoch) VALUES ($1, $2, $3, 1)`,
+    [build, request?.id, WORKER],
+  );
+  receiver = new ArtifactReceiver(db, events, config);
+  await receiver.onApplicationBootstrap();
+  artifacts = new Artifacts(db, config);
+});
+afterEach(async () => {
+  await receiver.forget(build, 1);
+  await db.query('DELETE FROM leases');
+});
+afterAll(async () => {
+  await db.close();
+  await test.drop();
+  await rm(config.dataDir, { recursive: true });
+});
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+const ref = (artifact = 0) => ({ build, epoch: 1, artifact });
+const offer = (bytes: Uint8Array | number, path = 'dist/app', artifact = 0) =>
+  receiver.offer('w', {
+    type: 'artifact.offer',
+    ...ref(artifact),
+    path,
+    size: typeof bytes === 'number' ? bytes : bytes.length,
+    mode: 0o755,
+  });
+const write = (payload: Uint8Array, offset = 0, artifact = 0) =>
+  receiver.write({ kind: 'artifact', ...ref(artifact), offset, payload });
+const done = (bytes: Uint8Array, artifact = 0) =>
+  receiver.done({
+    type: 'artifact.done',
+    ...ref(artifact),
+    size: bytes.length,
+    sha256: sha256(bytes),
+  });
+const incoming = () => readdir(join(config.dataDir, 'incoming'));
+
+const refusal = (text: string) => ({
+  code: 'artifact-refused',
+  message: expect.stringContaining(text),
+});
+
+describe('an artifact', () => {
+  it('is sent in blocks, checked, stored by its SHA-256, and announced', async () => {
+    const start = await events.head();
+    const bytes = randomBytes(500);
+    expect(await offer(bytes)).toEqual({ offset: 0 });
+    expect(await write(bytes.subarray(0, 200))).toEqual({ offset: 200 });
+    expect(await write(bytes.subarray(200), 200)).toEqual({ offset: 500 });
+    await done(bytes);
+    const found = await artifacts.find(build, 'dist/app');
+    expect(found).toMatchObject({ size: 500, sha256: sha256(bytes), mode: 0o755 });
+    expect(await readFile(found.file)).toEqual(bytes);
+    expect(await incoming()).toEqual([]);
+    const told = await events.read({ after: start, build, limit: 10 });
+    expect(told).toMatchObject([
+      { kind: 'artifact.stored', builder: 'b', worker: 'w', data: { path: 'dist/app', size: 500 } },
+    ]);
+  });
+
+  it('may be empty', async () => {
+    expect(await offer(0)).toEqual({ offset: 0 });
+    await done(new Uint8Array());
+    expect(await artifacts.find(build, 'dist/app')).toMatchObject({ size: 0 });
+  });
+
+  it('goes on where it was after a cut, and after a restart of the master', async () => {
+    const bytes = randomBytes(600);
+    await offer(bytes);
+    await write(bytes.subarray(0, 250));
+    expect(await offer(bytes)).toEqual({ offset: 250 });
+    receiver = new ArtifactReceiver(db, events, config);
+    await receiver.onApplicationBootstrap();
+    expect(await offer(bytes)).toEqual({ offset: 250 });
+    await write(bytes.subarray(250), 250);
+    await done(bytes);
+    expect(await readFile((await artifacts.find(build, 'dist/app')).file)).toEqual(bytes);
+  });
+
+  it('takes blocks that overlap or come twice, and leaves out what comes too early', async () => {
+    const bytes = randomBytes(300);
+    await offer(bytes);
+    expect(await write(bytes.subarray(100), 100)).toEqual({ offset: 0 });
+    await write(bytes.subarray(0, 200));
+    expect(await write(bytes.subarray(0, 200))).toEqual({ offset: 200 });
+    expect(await write(bytes.subarray(100, 300), 100)).toEqual({ offset: 300 });
+    await done(bytes);
+    expect(await readFile((await artifacts.find(build, 'dist/app')).file)).toEqual(bytes);
+  });
+
+  it('keeps the order of blocks that are sent without waiting', async () => {
+    const bytes = randomBytes(1000);
+    await offer(bytes);
+    const writes = Array.from({ length: 10 }, (_, n) =>
+      write(bytes.subarray(n * 100, n * 100 + 100), n * 100),
+    );
+    const end = done(bytes);
+    await Promise.all([...writes, end]);
+    expect((await artifacts.find(build, 'dist/app')).sha256).toBe(sha256(bytes));
+  });
+
+  it('is done as often as the worker says so, also to another master', async () => {
+    const bytes = randomBytes(10);
+    await offer(bytes);
+    await write(bytes);
+    await done(bytes);
+    await done(bytes);
+    receiver = new ArtifactReceiver(db, events, config);
+    expect(await offer(bytes)).toEqual({ offset: 10 });
+    await done(bytes);
+    expect(await artifacts.list(build, -1, 10)).toHaveLength(1);
+  });
+
+  it('shares the content with one of the same bytes', async () => {
+    const bytes = randomBytes(10);
+    for (const n of [0, 1]) {
+      await offer(bytes, `f${n}`, n);
+      await write(bytes, 0, n);
+      await done(bytes, n);
+    }
+    const [a, b] = await Promise.all(['f0', 'f1'].map((path) => artifacts.find(build, path)));
+    expect(a?.file).toBe(b?.file);
+    expect(await incoming()).toEqual([]);
+  });
+
+  it('can be tried again when the database was away at its end', async () => {
+    const bytes = randomBytes(10);
+    await offer(bytes);
+    await write(bytes);
+    const restore = await test.cutOff();
+    await expect(done(bytes)).rejects.toMatchObject({ code: 'database-unavailable' });
+    await restore();
+    await done(bytes);
+    expect(await artifacts.list(build, -1, 10)).toHaveLength(1);
+  });
+});
+
+describe('an artifact is refused', () => {
+  it.each(['../x', '/x', 'a\\b', 'a\0', '', 'a//b', './a'])('with the path %j', async (path) => {
+    await expect(offer(1, path)).rejects.toMatchObject(refusal('the path'));
+    expect(await incoming()).toEqual([]);
+  });
+
+  it('when it is too big, or one too many', async () => {
+    await expect(offer(1001)).rejects.toMatchObject(refusal('takes 1000'));
+    for (let n = 0; n < 4; n++) await offer(1, `f${n}`, n);
+    await expect(offer(1, 'f4', 4)).rejects.toMatchObject(refusal('at most 4'));
+  });
+
+  it('when its path differs from another only in case', async () => {
+    await offer(1, 'README', 0);
+    await expect(offer(1, 'readme', 1)).rejects.toMatchObject(refusal('only in case'));
+  });
+
+  it('when its bytes are not those announced, and nothing of it stays', async () => {
+    const bytes = randomBytes(10);
+    await offer(bytes);
+    await write(randomBytes(10));
+    await expect(done(bytes)).rejects.toMatchObject(refusal('SHA-256'));
+    await offer(bytes);
+    await expect(done(bytes)).rejects.toMatchObject(refusal('0 bytes came'));
+    await offer(bytes);
+    await expect(write(randomBytes(11))).rejects.toMatchObject(refusal('more bytes'));
+    await expect(write(bytes)).rejects.toMatchObject(refusal('not offered'));
+    expect(await incoming()).toEqual([]);
+    expect(await artifacts.list(build, -1, 10)).toEqual([]);
+  });
+
+  it('when the worker holds the build no more', async () => {
+    const bytes = randomBytes(10);
+    await offer(bytes);
+    await write(bytes);
+    await db.query('UPDATE leases SET epoch = 2 WHERE build_id = $1', [build]);
+    await expect(done(bytes)).rejects.toMatchObject(refusal('does not hold'));
+    expect(await artifacts.list(build, -1, 10)).toEqual([]);
+  });
+
+  it('and what was on its way is removed when the attempt is over, or at the next start', async () => {
+    await offer(10);
+    await write(randomBytes(5));
+    await receiver.forget(build, 1);
+    expect(await incoming()).toEqual([]);
+    await offer(10);
+    const file = join(config.dataDir, 'incoming', '999999-1-0');
+    await writeFile(file, 'left');
+    await new ArtifactReceiver(db, events, config).onApplicationBootstrap();
+    expect(await incoming()).toEqual([`${build}-1-0`]);
+  });
+});
