@@ -42,8 +42,7 @@ export class BuilderReader {
     }
     const plain = { ...value } as Record<string, unknown>;
     if (typeof plain.source === 'string') plain.source = { git: plain.source };
-    this.problems.push(...checkShape(this.tree, BuilderInFile, plain, this.place));
-    if (this.problems.length > 0) return undefined;
+    if (!this.#isSound(BuilderInFile, plain, this.place)) return undefined;
     const builder = plain as unknown as BuilderInFile;
     const properties = this.#properties(builder.properties ?? {});
     this.#declared = Object.keys(properties);
@@ -64,6 +63,12 @@ export class BuilderReader {
     const size = planSizeProblem(definition);
     if (size) this.#say([], size);
     return this.problems.length > 0 ? undefined : definition;
+  }
+
+  #isSound(shape: new () => object, value: object, place: Place): boolean {
+    const { problems, sound } = checkShape(this.tree, shape, value, place);
+    this.problems.push(...problems);
+    return sound;
   }
 
   #say(where: Place, message: string, spot: 'key' | 'value' | { within: string } = 'value'): void {
@@ -151,11 +156,9 @@ export class BuilderReader {
     if (value === null) return { required: false };
     if (typeof value !== 'object') return { required: false, default: this.#value(at, value) };
     const place = [...this.place, ...at];
-    const before = this.problems.length;
     if (Array.isArray(value))
       this.#say(at, 'a property is a default value or a map, but is a list');
-    else this.problems.push(...checkShape(this.tree, PropertyInFile, value, place));
-    if (this.problems.length > before) return undefined;
+    if (Array.isArray(value) || !this.#isSound(PropertyInFile, value, place)) return undefined;
     const property = value as PropertyInFile;
     const choices = property.choices?.map((choice, i) =>
       this.#value([...at, 'choices', i], choice),

@@ -335,6 +335,16 @@ describe('readFarmFile', () => {
     expect(readFarmFile(source).problems.map(({ line }) => line)).toEqual([2, 3, 4]);
   });
 
+  it('goes on with what it can check behind an unknown key', () => {
+    const source =
+      'builders:\n  b:\n    imgae: x\n    steps:\n      - { run: a, nam: b, workdir: /etc }';
+    expect(readFarmFile(source).problems.map(({ path }) => path)).toEqual([
+      'builders.b.imgae',
+      'builders.b.steps[0].nam',
+      'builders.b.steps[0].workdir',
+    ]);
+  });
+
   it('takes aliases', () => {
     const { farm } = readFarmFile('builders:\n  a: &a { steps: [{ run: make }] }\n  b: *a\n');
     expect(farm?.builders.get('b')).toEqual(farm?.builders.get('a'));

@@ -19,7 +19,7 @@ export function readFarmFile(source: string): { farm?: Farm; problems: FileProbl
       value === null ? 'the file is empty' : `the file must be a map, but is ${kindOf(value)}`;
     return { problems: [tree.problem([], `${what}; begin it with builders:`)] };
   }
-  const problems = checkShape(tree, FarmInFile, value, []);
+  const { problems } = checkShape(tree, FarmInFile, value, []);
   const builders: Farm['builders'] = new Map();
   const named = (value as { builders?: unknown }).builders;
   if (typeof named === 'object' && named !== null && !Array.isArray(named)) {

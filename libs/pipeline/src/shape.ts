@@ -26,19 +26,31 @@ const ELSEWHERE: Record<string, string> = {
   '<<': 'merge keys are not supported; write the keys out',
 };
 
-/** Checks a value of the file against its class. Each problem stands where it is in the file. */
+/**
+ * Checks a value of the file against its class. Each problem stands where it is in the file. It is `sound` when
+ * every key that the class knows has a value of its type, so that more can be checked.
+ */
 export function checkShape(
   tree: YamlTree,
   shape: Shape,
   value: object,
   place: Place,
-): FileProblem[] {
+): { problems: FileProblem[]; sound: boolean } {
   const errors = validateSync(plainToInstance(shape, value), {
     whitelist: true,
     forbidNonWhitelisted: true,
     forbidUnknownValues: false,
   });
-  return errors.flatMap((error) => tell(tree, error, shape, place));
+  const problems = errors.flatMap((error) => tell(tree, error, shape, place));
+  return { problems, sound: errors.every(isUnknownKey) };
+}
+
+/** Of the object itself, or of those in it. */
+function isUnknownKey({ constraints = {}, children = [] }: ValidationError): boolean {
+  return (
+    Object.keys(constraints).every((name) => name === 'whitelistValidation') &&
+    children.every(isUnknownKey)
+  );
 }
 
 function tell(tree: YamlTree, error: ValidationError, shape: Shape, place: Place): FileProblem[] {
