@@ -7,3 +7,4 @@ export * from './read-farm-file.js';
 export * from './results.js';
 export { FILE_LIMITS } from './yaml-tree.js';
 export { labelProblem, nameProblem } from './references.js';
+export { nearest } from './nearest.js';
