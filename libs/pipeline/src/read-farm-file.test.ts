@@ -388,7 +388,7 @@ describe('readFarmFile', () => {
         const { farm, problems } = readFarmFile(text);
         return farm === undefined ? problems.length > 0 : problems.length === 0;
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 
@@ -428,7 +428,7 @@ describe('readFarmFile', () => {
           return farm === undefined ? problems.length > 0 : problems.length === 0;
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: 300 },
     );
   });
 
@@ -463,7 +463,7 @@ describe('readFarmFile', () => {
         const { farm, problems } = readFarmFile(JSON.stringify({ builders: { b: any } }));
         return farm === undefined ? problems.length > 0 : problems.length === 0;
       }),
-      { numRuns: 1000 },
+      { numRuns: 300 },
     );
   });
 });
