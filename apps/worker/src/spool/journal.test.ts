@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Assign, BuildEvent } from '@impgem/protocol';
 import { decodeFrame } from '@impgem/protocol';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,0 +1,248 @@
+/**
+ * The worker program. It takes everything from environment and `worker.yml` (see config.ts), writes JSON logs on
+ * stderr, and ends with one of `EXIT`. The first SIGTERM or SIGINT lets running builds finish and takes nothing
+ * new; the second stops them: they end as `retry`, for another worker to take.
+ */
+import { FarmError } from '@impgem/kit';
+import type { AttemptRef, ExitWhy, WorkerEvent } from '@impgem/protocol';
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdir, readFile, realpath, statfs } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { availableParallelism, hostname, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { pino, type Logger } from 'pino';
+import { Builds, Uploads } from './build/index.js';
+import { ConfigError, readConfig, type WorkerConfig } from './config.js';
+import { createExecutor, type Executor } from './executor/index.js';
+import { credentialOf } from './registration.js';
+import { dial, Session } from './session/index.js';
+import { Spool } from './spool/index.js';
+import { checkout } from './workspace/index.js';
+
+/** Exit codes. */
+const EXIT = {
+  /** Drained: all builds finished and delivered. */
+  ok: 0,
+  /** An error of the program. */
+  error: 1,
+  /** A bad key, or an address that must not be used. */
+  config: 2,
+  /** Not registered, or the master does not accept the credential. */
+  credential: 3,
+  /** The master does not speak this version. */
+  version: 4,
+  /** Steps cannot run here: no engine, say. */
+  executor: 5,
+  /** Another worker uses the data folder. */
+  locked: 6,
+  /** Stopped before everything was delivered; the next start delivers it. */
+  stopped: 7,
+} as const;
+
+const EXIT_OF: Record<ExitWhy, number> = {
+  drained: EXIT.ok,
+  stopped: EXIT.stopped,
+  unauthenticated: EXIT.credential,
+  revoked: EXIT.credential,
+  version: EXIT.version,
+};
+
+const SWEEP_MS = 5 * 60_000;
+/** What is given up at the end, when an engine does not answer. */
+const SETTLE_MS = 20_000;
+
+/** An end with a message for people and a code for scripts. */
+class Fatal extends Error {
+  constructor(
+    readonly code: number,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+async function main(): Promise<number> {
+  const first = pino({ level: 'info' }, pino.destination({ dest: 2, sync: true }));
+  let config: WorkerConfig;
+  try {
+    config = readConfig();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    for (const problem of error.problems) first.fatal(problem);
+    return EXIT.config;
+  }
+  const log = first.child({ program: 'worker' }, { level: config.logLevel });
+  process.on('uncaughtException', (err) => {
+    log.fatal(
+      { err },
+      'an error of the program; it ends, and what runs is taken up at the next start',
+    );
+    process.exit(EXIT.error);
+  });
+  try {
+    return await work(config, log);
+  } catch (error) {
+    if (error instanceof Fatal) log.fatal({ code: error.code }, error.message);
+    else log.fatal({ err: error }, 'an error of the program');
+    return error instanceof Fatal ? error.code : EXIT.error;
+  }
+}
+
+async function work(config: WorkerConfig, log: Logger): Promise<number> {
+  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await lock(config.dataDir);
+  const hello = await helloOf(config);
+  const credential = await orFatal(EXIT.credential, credentialOf(config, hello, log));
+  const executor = await orFatal(EXIT.executor, opened(config, credential.farm, credential.id));
+  const uploads = new Uploads();
+  const report = (event: WorkerEvent): void => session.dispatch(event);
+  const builds = new Builds(
+    {
+      executor,
+      uploads,
+      spool: new Spool(join(config.dataDir, 'spool'), config.spoolQuota),
+      checkout: (order) =>
+        checkout({
+          ...order,
+          cacheDir: join(config.dataDir, 'mirrors'),
+          allowLocal: config.allowLocalSources,
+        }),
+      log,
+    },
+    report,
+  );
+  const session = new Session({
+    hello,
+    dial: () => dial(config.dialing, credential.token),
+    diskFree: () => diskFree(config.dataDir),
+    uploads,
+    log: log.child({ worker: credential.id }),
+  });
+  await sweep(executor, [], log);
+  const timer = setInterval(() => void sweep(executor, builds.attempts, log), SWEEP_MS);
+  session.start(builds, await builds.recover());
+  log.info({ name: credential.name, master: config.dialing.masterUrl }, 'ready');
+  obey(session, log);
+  const { why, message } = await session.ended;
+  clearInterval(timer);
+  log[why === 'drained' ? 'info' : 'fatal']({ why }, advised(why, message));
+  await within(SETTLE_MS, builds.settled(), log);
+  await within(SETTLE_MS, executor.close(), log);
+  return EXIT_OF[why];
+}
+
+async function orFatal<T>(code: number, promise: Promise<T>): Promise<T> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (!(error instanceof FarmError)) throw error;
+    const own = error.code === 'insecure' || error.code === 'config' ? EXIT.config : code;
+    throw new Fatal(own, error.message, { cause: error });
+  }
+}
+
+async function opened(config: WorkerConfig, farm: string, worker: string): Promise<Executor> {
+  const executor = createExecutor(config.executor);
+  await executor.open({ farm, worker });
+  return executor;
+}
+
+/** What the worker says of itself in each hello. */
+async function helloOf(config: WorkerConfig) {
+  const arch = { x64: 'amd64' }[process.arch as string] ?? process.arch;
+  const own = [`os=${process.platform}`, `arch=${arch}`, `executor=${config.executor.executor}`];
+  const about = await readFile(new URL('../package.json', import.meta.url), 'utf8');
+  return {
+    version: (JSON.parse(about) as { version: string }).version,
+    process: randomUUID(),
+    platform: {
+      os: process.platform,
+      arch,
+      hostname: hostname(),
+      cpus: availableParallelism(),
+      memory: totalmem(),
+    },
+    executor: config.executor.executor,
+    labels: [...new Set([...own, ...config.labels])],
+    slots: config.slots,
+  };
+}
+
+/**
+ * Keeps a second worker off the data folder, whose spool has one writer. The name of an abstract socket goes away
+ * with its process, however that ends; a lock file would stay.
+ */
+async function lock(dataDir: string): Promise<void> {
+  const id = createHash('sha256')
+    .update(await realpath(dataDir))
+    .digest('hex')
+    .slice(0, 32);
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(
+        new Fatal(
+          EXIT.locked,
+          `another worker uses ${dataDir}; give this one its own IMPGEM_WORKER_DATA`,
+          {
+            cause,
+          },
+        ),
+      ),
+    );
+    server.listen(`\0impgem-worker-${id}`, resolve);
+  });
+  server.unref();
+}
+
+async function diskFree(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
+}
+
+async function sweep(executor: Executor, keep: readonly AttemptRef[], log: Logger): Promise<void> {
+  try {
+    const removed = await executor.sweep(keep);
+    if (removed > 0) log.warn({ removed }, 'removed what an earlier process left behind');
+  } catch (err) {
+    log.error({ err }, 'the sweep failed; the next one tries again');
+  }
+}
+
+function obey(session: Session, log: Logger): void {
+  let signals = 0;
+  for (const name of ['SIGTERM', 'SIGINT'] as const)
+    process.on(name, () => {
+      signals += 1;
+      if (signals > 2) return;
+      log.info({ signal: name }, signals === 1 ? 'drains: no new builds' : 'stops now');
+      session.dispatch({ type: signals === 1 ? 'drain' : 'stop' });
+    });
+}
+
+function advised(why: ExitWhy, message: string): string {
+  if (why === 'unauthenticated' || why === 'revoked')
+    return `${message}. Remove credential.json from the data folder and start with a new IMPGEM_REGISTRATION_TOKEN (\`impgem workers add\`).`;
+  if (why === 'version') return `${message}. Upgrade the older of the two.`;
+  return message;
+}
+
+async function within(ms: number, promise: Promise<unknown>, log: Logger): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      log.error('something does not end; the next start cleans up');
+      resolve();
+    }, ms);
+  });
+  try {
+    await Promise.race([promise, late]);
+  } catch (err) {
+    log.error({ err }, 'the end is not clean; the next start cleans up');
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+process.exit(await main());

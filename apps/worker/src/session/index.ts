@@ -1,0 +1,2 @@
+export { addressOf, dial, isLoopback, transportOf, type Dialing } from './dial.js';
+export { Session, type SessionEnd, type SessionOrder } from './session.js';
