@@ -7,6 +7,11 @@ import { defineConfig } from 'vite';
  */
 export default defineConfig({
   plugins: [react()],
-  build: { target: 'es2022', modulePreload: { polyfill: false }, assetsInlineLimit: 0 },
+  build: {
+    target: 'es2022',
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 1000,
+  },
   server: { proxy: { '/api': { target: 'http://127.0.0.1:8010', ws: true } } },
 });

@@ -1,3 +1,6 @@
+import '../ui/layers.css';
+import '@fontsource-variable/inter/wght.css';
+import '@fontsource-variable/jetbrains-mono/wght.css';
 import '@mantine/core/styles.layer.css';
 import '../ui/theme.css';
 import { MantineProvider, createTheme } from '@mantine/core';

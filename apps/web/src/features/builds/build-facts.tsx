@@ -5,23 +5,17 @@ import type { ReactNode } from 'react';
 import { api } from '../../lib/api.js';
 import { shortRevision } from '../../lib/format.js';
 import { keys } from '../../lib/keys.js';
-import { StandingIcon, standingLabel, standingOf } from '../../ui/result.js';
+import { StandingIcon, standingOf } from '../../ui/result.js';
 import { Ago, Took } from '../../ui/time.js';
 import { actorName } from './build-table.js';
 import styles from './builds.module.css';
 
 /** The head of a build: how it stands and why, then who, where, when. */
 export function BuildFacts({ build }: { build: BuildDetail }) {
-  const standing = standingOf(build);
   const revision = build.properties['got_revision'];
   return (
     <>
-      <div className={styles.summary}>
-        <span className={`${styles.standing} ${styles[standing] ?? ''}`}>
-          {standingLabel(standing)}
-        </span>
-        {build.reason && <span className={styles.reason}>{build.reason.message}</span>}
-      </div>
+      {build.reason && <p className={styles.summary}>{build.reason.message}</p>}
       <dl className={styles.facts}>
         <Fact name="Took">
           {build.startedAt ? (

@@ -59,6 +59,9 @@ function OneBuild({ build, ...props }: BuildPageProps & { build: BuildDetail }) 
             </Link>{' '}
             #{build.number}
           </span>
+          <span className={`${styles.standing} ${styles[standing] ?? ''}`} aria-hidden="true">
+            {standingLabel(standing)}
+          </span>
         </span>
       }
       actions={

@@ -4,6 +4,7 @@ import { shortRevision } from '../../lib/format.js';
 import { StandingMark, standingOf } from '../../ui/result.js';
 import table from '../../ui/table.module.css';
 import { Ago, Took } from '../../ui/time.js';
+import styles from './builds.module.css';
 
 export function BuildTable({ builds, withBuilder }: { builds: Build[]; withBuilder: boolean }) {
   return (
@@ -22,21 +23,23 @@ export function BuildTable({ builds, withBuilder }: { builds: Build[]; withBuild
       <tbody>
         {builds.map((build) => (
           <tr key={build.id}>
-            <td>
+            <td className="nowrap">
               <Link className={table.main} to="/builds/$id" params={{ id: String(build.id) }}>
                 {withBuilder && `${build.builder} `}#{build.number}
               </Link>
               {build.attempt > 1 && <span className={table.sub}> attempt {build.attempt}</span>}
             </td>
-            <td data-label="Result">
-              <div>
+            <td data-label="Result" className={styles.wide}>
+              <div className={styles.result}>
                 <StandingMark standing={standingOf(build)} />
                 {build.reason && build.result !== 'success' && (
-                  <div className={table.sub}>{build.reason.message}</div>
+                  <span className={styles.why} title={build.reason.message}>
+                    {build.reason.message}
+                  </span>
                 )}
               </div>
             </td>
-            <td data-label="Took">
+            <td data-label="Took" className="nowrap">
               <Took start={build.startedAt} finish={build.finishedAt} />
             </td>
             <td data-label="Started">

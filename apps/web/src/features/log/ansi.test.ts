@@ -2,6 +2,8 @@ import { describe, expect, it } from '@jest/globals';
 import { ansiSegments } from './ansi.js';
 
 const ESC = '\u001B';
+/** A terminal hyperlink. */
+const link = (url: string) => ansiSegments(`${ESC}]8;;${url}${ESC}\\name${ESC}]8;;${ESC}\\`);
 
 describe('ansiSegments', () => {
   it('gives a plain line as one run', () => {
@@ -33,7 +35,6 @@ describe('ansiSegments', () => {
   });
 
   it('keeps links to the web and no others', () => {
-    const link = (url: string) => ansiSegments(`${ESC}]8;;${url}${ESC}\\name${ESC}]8;;${ESC}\\`);
     expect(link('https://example.org/?a=1&b=2')[0]).toMatchObject({
       href: 'https://example.org/?a=1&b=2',
       text: 'name',

@@ -21,7 +21,7 @@ const OPERATING_SYSTEM_COMMAND = new RegExp(
   `${ESC}\\](?!8;)[^${BEL}${ESC}]*(?:${BEL}|${ESC}\\\\)`,
   'g',
 );
-const CONTROL = new RegExp('[\\u0000-\\u0008\\u000b-\\u001a\\u001c-\\u001f\\u007f]', 'g');
+const CONTROL = /\p{Cc}/gu;
 
 /**
  * Splits a line into runs. ansi_up reads the codes and escapes the text; its HTML is taken apart again instead of
@@ -79,6 +79,8 @@ function unescaped(html: string): string {
 function pictured(text: string): string {
   return text.replaceAll(CONTROL, (character) => {
     const code = character.codePointAt(0) ?? 0;
-    return String.fromCodePoint(code === 0x7f ? 0x2421 : 0x2400 + code);
+    if (character === '\t' || code === 0x1b) return character;
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    return code === 0x7f ? '\u2421' : '\uFFFD';
   });
 }

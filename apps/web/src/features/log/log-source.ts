@@ -8,7 +8,7 @@ export class LogSource {
   #error: Error | undefined;
   #subscription: Subscription | undefined;
   #listeners = new Set<() => void>();
-  #frame: number | undefined;
+  #waiting = false;
 
   constructor(
     private readonly live: Live,
@@ -54,8 +54,10 @@ export class LogSource {
 
   /** At most once a frame, however fast the pieces come. */
   #changed(): void {
-    this.#frame ??= requestAnimationFrame(() => {
-      this.#frame = undefined;
+    if (this.#waiting) return;
+    this.#waiting = true;
+    requestAnimationFrame(() => {
+      this.#waiting = false;
       this.#version += 1;
       for (const listener of this.#listeners) listener();
     });

@@ -1,15 +1,7 @@
 import type { Step } from '@impgem/client';
 import { Button } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import {
-  useCallback,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useRef,
-  useState,
-  useSyncExternalStore,
-} from 'react';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import { api } from '../../lib/api.js';
 import { formatBytes, formatCount } from '../../lib/format.js';
 import { useLink, useLinkState } from '../../lib/live.js';
@@ -101,15 +93,7 @@ function LogState({ step, complete }: { step: Step; complete: boolean }) {
   );
 }
 
-function LogLines({
-  source,
-  version,
-  wrap,
-  line,
-  onLine,
-  running,
-  rawAddress,
-}: {
+interface LogLinesProps {
   source: LogSource;
   version: number;
   wrap: boolean;
@@ -117,17 +101,38 @@ function LogLines({
   onLine: (line: number) => void;
   running: boolean;
   rawAddress: string;
-}) {
+}
+
+function LogLines({ source, wrap, line, onLine, running, rawAddress }: LogLinesProps) {
   const { buffer } = source;
-  const scroller = useRef<HTMLDivElement>(null);
+  const { scroller, follow, onScroll, jump } = useFollow(running && line === undefined);
+  // It returns functions that change behind React's back, which the compiler must not memoize; we do not use it.
+  // oxlint-disable-next-line react/incompatible-library
   const lines = useVirtualizer({
     count: buffer.count,
     getScrollElement: () => scroller.current,
     estimateSize: () => LINE_PX,
     overscan: 30,
   });
-  const { follow, onScroll, jump } = useFollow(scroller, running && line === undefined, version);
   useLineTarget(lines, buffer.count, line === undefined ? undefined : line - buffer.dropped - 1);
+  const row = (index: number) => {
+    const entry = buffer.line(index);
+    const number = buffer.dropped + index + 1;
+    return (
+      entry && (
+        <LogLineRow
+          number={number}
+          stream={entry.stream}
+          text={entry.text}
+          carry={entry.carry}
+          hidden={entry.hidden}
+          chosen={number === line}
+          onChoose={onLine}
+          rawAddress={rawAddress}
+        />
+      )
+    );
+  };
   return (
     <div className={styles.frame}>
       {buffer.dropped > 0 && (
@@ -145,32 +150,17 @@ function LogLines({
         onScroll={onScroll}
       >
         <div className={styles.canvas} style={{ height: lines.getTotalSize() }}>
-          {lines.getVirtualItems().map((item) => {
-            const entry = buffer.line(item.index);
-            const number = buffer.dropped + item.index + 1;
-            return (
-              entry && (
-                <div
-                  key={number}
-                  data-index={item.index}
-                  ref={wrap ? lines.measureElement : undefined}
-                  className={styles.place}
-                  style={{ transform: `translateY(${item.start}px)` }}
-                >
-                  <LogLineRow
-                    number={number}
-                    stream={entry.stream}
-                    text={entry.text}
-                    carry={entry.carry}
-                    hidden={entry.hidden}
-                    chosen={number === line}
-                    onChoose={onLine}
-                    rawAddress={rawAddress}
-                  />
-                </div>
-              )
-            );
-          })}
+          {lines.getVirtualItems().map((item) => (
+            <div
+              key={buffer.dropped + item.index}
+              data-index={item.index}
+              ref={wrap ? lines.measureElement : undefined}
+              className={styles.place}
+              style={{ transform: `translateY(${item.start}px)` }}
+            >
+              {row(item.index)}
+            </div>
+          ))}
         </div>
         {buffer.complete && buffer.count === 0 && (
           <p className={styles.nothing}>This step printed nothing.</p>
@@ -185,34 +175,29 @@ function LogLines({
   );
 }
 
-/** Keeps the end in view until the reader scrolls up. */
-function useFollow(
-  scroller: React.RefObject<HTMLDivElement | null>,
-  initially: boolean,
-  version: number,
-) {
+/** Keeps the end of what it scrolls in view until the reader scrolls up. */
+function useFollow(initially: boolean) {
+  const scroller = useRef<HTMLDivElement>(null);
   const [follow, setFollow] = useState(initially);
+  // Read by the effect: a scroll counts at once, also when lines come in before the state does.
+  const following = useRef(initially);
   const previousTop = useRef(0);
-  const toEnd = useCallback(() => {
-    const element = scroller.current;
-    if (element) element.scrollTop = element.scrollHeight;
-  }, [scroller]);
   useLayoutEffect(() => {
-    if (follow) toEnd();
-  }, [follow, version, toEnd]);
+    const element = scroller.current;
+    if (element && following.current) element.scrollTop = element.scrollHeight;
+  });
+  const turn = (on: boolean) => {
+    following.current = on;
+    setFollow(on);
+  };
   const onScroll = () => {
     const element = scroller.current;
     if (!element) return;
-    const place = {
-      top: element.scrollTop,
-      view: element.clientHeight,
-      height: element.scrollHeight,
-    };
-    setFollow(nextFollow(follow, place, previousTop.current));
-    previousTop.current = place.top;
+    const { scrollTop: top, clientHeight: view, scrollHeight: height } = element;
+    turn(nextFollow(following.current, { top, view, height }, previousTop.current));
+    previousTop.current = top;
   };
-  const jump = () => setFollow(true);
-  return { follow, onScroll, jump };
+  return { scroller, follow, onScroll, jump: () => turn(true) };
 }
 
 /** Brings the line that the address names into view, once it is there. */

@@ -87,22 +87,12 @@ function TokenForm({
           error={badName && 'Letters, digits, “.”, “_” and “-”, at most 63'}
           onChange={(event) => onName(event.currentTarget.value)}
         />
-        <div className={styles.pair}>
-          <NumberInput
-            label="Workers that may use the token"
-            min={1}
-            max={1000}
-            value={uses}
-            onChange={(value) => setUses(Number(value) || 1)}
-          />
-          <Select
-            label="Token expires"
-            data={EXPIRY}
-            allowDeselect={false}
-            value={expiresIn}
-            onChange={(value) => setExpiresIn(value ?? '86400')}
-          />
-        </div>
+        <TokenLimits
+          uses={uses}
+          onUses={setUses}
+          expiresIn={expiresIn}
+          onExpiresIn={setExpiresIn}
+        />
         <TagsInput
           label="Labels that it may claim"
           description="Left out: any. Labels of its own system (os, arch, executor) are set by itself"
@@ -117,6 +107,37 @@ function TokenForm({
         </Button>
       </div>
     </form>
+  );
+}
+
+function TokenLimits({
+  uses,
+  onUses,
+  expiresIn,
+  onExpiresIn,
+}: {
+  uses: number;
+  onUses: (uses: number) => void;
+  expiresIn: string;
+  onExpiresIn: (seconds: string) => void;
+}) {
+  return (
+    <div className={styles.pair}>
+      <NumberInput
+        label="Workers that may use the token"
+        min={1}
+        max={1000}
+        value={uses}
+        onChange={(value) => onUses(Number(value) || 1)}
+      />
+      <Select
+        label="Token expires"
+        data={EXPIRY}
+        allowDeselect={false}
+        value={expiresIn}
+        onChange={(value) => onExpiresIn(value ?? '86400')}
+      />
+    </div>
   );
 }
 
