@@ -45,8 +45,12 @@ export default async function setup() {
   const { startEmbeddedPostgres } = await load('embedded-postgres');
   const { migrationSource } = await load('data-source');
   const { migrate } = await load('migrate');
+  // Its data live as long as the run: no need to wait for the disk.
   const folder = await mkdtemp(path.join(tmpdir(), 'impgem-test-postgres-'));
-  const server = await startEmbeddedPostgres({ folder, settings: { max_connections: '300' } });
+  const server = await startEmbeddedPostgres({
+    folder,
+    settings: { max_connections: '300', fsync: 'off' },
+  });
   const template = new URL(server.url);
   template.pathname = '/impgem_template';
   const admin = migrationSource(server.url);

@@ -122,18 +122,18 @@ describe('API tokens', () => {
   });
 });
 
-describe('the page’s session', () => {
-  async function signIn(token = master.token) {
-    const answer = await master.call('POST', '/api/v1/session', {
-      token: null,
-      json: { token },
-      headers: { origin: master.url },
-    });
-    expect(answer.status).toBe(201);
-    const cookie = answer.headers.get('set-cookie') ?? '';
-    return { session: (await answer.json()) as Session, cookie, value: cookie.split(';')[0] ?? '' };
-  }
+async function signIn(token = master.token) {
+  const answer = await master.call('POST', '/api/v1/session', {
+    token: null,
+    json: { token },
+    headers: { origin: master.url },
+  });
+  expect(answer.status).toBe(201);
+  const cookie = answer.headers.get('set-cookie') ?? '';
+  return { session: (await answer.json()) as Session, cookie, value: cookie.split(';')[0] ?? '' };
+}
 
+describe('the page’s session', () => {
   it('is a cookie that scripts and other sites do not get', async () => {
     const { session, cookie } = await signIn();
     expect(cookie).toMatch(/^impgem_session=[\w-]{43};/);

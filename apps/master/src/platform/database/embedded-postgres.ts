@@ -8,13 +8,21 @@
  */
 import { spawn, type SpawnOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { chmod, chown, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FarmError } from '@impgem/kit';
 import { Client } from 'pg';
+import {
+  alive,
+  childrenGone,
+  hasProcess,
+  isPostgres,
+  ORPHANS_MS,
+  readOr,
+  signal,
+} from './processes.js';
 import { findBinaries, planLaunch, type Binaries, type Launch } from './postgres-binaries.js';
 
 export const USER = 'impgem';
@@ -24,7 +32,6 @@ export const APPLICATION = 'impgem-master';
 
 const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 30_000;
-const ORPHANS_MS = 15_000;
 const POLL_MS = 20;
 
 export type Say = (message: string, facts?: Record<string, unknown>) => void;
@@ -151,6 +158,7 @@ async function initialise(place: Omit<Place, 'password'>, say: Say): Promise<str
     `--pwfile=${file}`,
     '--encoding=UTF8',
     '--no-locale',
+    ...(place.settings.fsync === 'off' ? ['--no-sync'] : []),
   ]);
   if (code !== 0)
     throw new FarmError('postgres-failed', `initdb ended with ${code}: ${stderr.trim()}`);
@@ -165,11 +173,13 @@ async function adopt(place: Place, say: Say): Promise<Server | undefined> {
   const lines = (await readOr(file, '')).split('\n');
   const pid = Number(lines[0]);
   if (!Number.isInteger(pid) || pid <= 0) return undefined;
-  // Postgres itself clears up after a dead one, and with the file's help makes sure that none of its children
-  // still writes. A number that belongs to another program by now would keep it from starting.
-  if (!alive(pid)) return undefined;
-  if (!(await isPostgres(pid, place.data))) {
-    await rm(file, { force: true });
+  if (!alive(pid) || !(await isPostgres(pid, place.data))) {
+    // Postgres itself clears up after a dead one, and with the file's help makes sure that none of its children
+    // still writes. But a number that belongs to another program by now, or to a zombie, keeps it from starting.
+    if (hasProcess(pid)) {
+      await childrenGone(place.data);
+      await rm(file, { force: true });
+    }
     return undefined;
   }
   const server = { pid, port: Number(lines[3]) };
@@ -177,13 +187,6 @@ async function adopt(place: Place, say: Say): Promise<Server | undefined> {
   if (!alive(pid)) return undefined;
   say('took over the running database', { ...server });
   return server;
-}
-
-/** Whether the process is a postmaster on this data folder. */
-async function isPostgres(pid: number, data: string): Promise<boolean> {
-  if (process.platform !== 'linux') return true;
-  const words = (await readOr(`/proc/${pid}/cmdline`, '')).split('\0');
-  return words.some((word) => word.endsWith('postgres')) && words.includes(data);
 }
 
 /** After a crash the children of the old server take a moment to go. */
@@ -306,25 +309,6 @@ async function stop(pid: number): Promise<void> {
   }
 }
 
-function signal(pid: number, name: NodeJS.Signals): void {
-  try {
-    process.kill(pid, name);
-  } catch {
-    // It is gone already.
-  }
-}
-
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    // Where nobody reaps, a dead process stays as a zombie that takes signals.
-    if (process.platform !== 'linux') return true;
-    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
 function url(place: Place, port: number, database: string): string {
   return `postgres://${USER}:${place.password}@127.0.0.1:${port}/${database}`;
 }
@@ -405,12 +389,5 @@ function listenOn(port: number): Promise<number> {
       const address = server.address();
       server.close(() => resolve(typeof address === 'object' && address ? address.port : port));
     });
-  });
-}
-
-async function readOr(file: string, otherwise: string): Promise<string> {
-  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ESRCH') return otherwise;
-    throw error;
   });
 }

