@@ -166,7 +166,11 @@ async function removeNew(docker: Docker, before: readonly string[]): Promise<voi
       .catch(() => undefined);
   }
   for (let round = 0; round < 50; round++) {
-    const left = (await docker.listImages({ all: true })).filter(({ Id }) => !before.includes(Id));
+    // untagged ones only: a farm of somebody else may make images at the same time
+    const left = (await docker.listImages({ all: true })).filter(
+      ({ Id, RepoTags }) =>
+        !before.includes(Id) && (RepoTags ?? []).every((tag) => tag.startsWith('<none>')),
+    );
     const gone = await Promise.all(
       left.map(({ Id }) =>
         docker
