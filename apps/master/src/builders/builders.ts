@@ -97,6 +97,14 @@ export class Builders {
     return row ?? (await this.unknown(name, tx));
   }
 
+  /** The id of a builder, also of one that is not in force any more. Throws `unknown-builder`. */
+  async idOf(name: string): Promise<number> {
+    const [row] = nameProblem(name)
+      ? []
+      : await this.db.query<{ id: number }>('SELECT id FROM builders WHERE name = $1', [name]);
+    return row?.id ?? (await this.unknown(name));
+  }
+
   /** Throws `unknown-builder` for a name, with the nearest that is in force. */
   async unknown(name: string, tx: Tx = this.db): Promise<never> {
     const rows = await tx.query<{ name: string }>('SELECT name FROM builders WHERE active');

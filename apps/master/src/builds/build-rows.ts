@@ -1,0 +1,85 @@
+import type { Build, Reason, Result, Step } from '@impgem/client';
+
+/** A build as `BUILD_COLUMNS` gives it. */
+export interface BuildRow {
+  id: number;
+  builder: string;
+  number: number;
+  request: number;
+  attempt: number;
+  state: Build['state'];
+  result: Result | null;
+  reason: Reason | null;
+  worker: string | null;
+  properties: Record<string, string>;
+  submitted_by: string;
+  created_at: Date | string;
+  started_at: Date | string | null;
+  finished_at: Date | string | null;
+}
+
+/** Of `FROM ${BUILD_TABLES}`. */
+export const BUILD_COLUMNS = `
+  b.id, bl.name AS builder, b.number, b.request_id AS request, b.attempt, b.state, b.result, b.reason,
+  w.name AS worker, b.properties, r.submitted_by, b.created_at, b.started_at, b.finished_at`;
+export const BUILD_TABLES = `
+  builds b JOIN builders bl ON bl.id = b.builder_id JOIN build_requests r ON r.id = b.request_id
+  LEFT JOIN workers w ON w.id = b.worker_id`;
+
+/** Times may be text too: a row that came inside of JSON. */
+export function toBuild(row: BuildRow): Build {
+  return {
+    id: row.id,
+    builder: row.builder,
+    number: row.number,
+    request: row.request,
+    attempt: row.attempt,
+    state: row.state,
+    result: row.result,
+    reason: row.reason,
+    worker: row.worker,
+    properties: row.properties,
+    submittedBy: row.submitted_by,
+    createdAt: iso(row.created_at),
+    startedAt: row.started_at && iso(row.started_at),
+    finishedAt: row.finished_at && iso(row.finished_at),
+  };
+}
+
+export interface StepRow {
+  index: number;
+  name: string;
+  kind: Step['kind'];
+  state: Step['state'];
+  result: Result | null;
+  reason: Reason | null;
+  exit_code: number | null;
+  started_at: Date | null;
+  finished_at: Date | null;
+  log_bytes: number;
+  log_lines: number;
+  log_finished: boolean;
+  log_sha256: Step['log']['sha256'];
+}
+
+export function toStep(row: StepRow): Step {
+  return {
+    index: row.index,
+    name: row.name,
+    kind: row.kind,
+    state: row.state,
+    result: row.result,
+    reason: row.reason,
+    exitCode: row.exit_code,
+    startedAt: row.started_at?.toISOString() ?? null,
+    finishedAt: row.finished_at?.toISOString() ?? null,
+    log: {
+      bytes: row.log_bytes,
+      lines: row.log_lines,
+      finished: row.log_finished,
+      sha256: row.log_sha256,
+    },
+  };
+}
+
+const iso = (time: Date | string) => new Date(time).toISOString();
