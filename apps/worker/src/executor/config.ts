@@ -25,6 +25,10 @@ export interface DockerConfig {
   networksRange: string;
   /** Bytes of output that a step may make; the engine keeps that much, plus a margin. */
   logCap: number;
+  /** Builds at once, so many networks are kept ready (and one more). */
+  slots: number;
+  /** Folder of Docker's own `config.json` with the registries' credentials; `~/.docker` when absent. */
+  credentialsDir?: string;
   /** Name servers for steps; the engine's choice when empty. */
   resolvers: readonly string[];
 }
@@ -34,5 +38,6 @@ export const DOCKER_DEFAULTS: DockerConfig = {
   pids: 2048,
   networksRange: '10.213.0.0/16',
   logCap: 1024 ** 3,
+  slots: 1,
   resolvers: [],
 };

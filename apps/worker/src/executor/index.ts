@@ -1,5 +1,6 @@
 import { FarmError, unreachable } from '@impgem/kit';
 import type { ExecutorConfig } from './config.js';
+import { DockerExecutor } from './docker/docker-executor.js';
 import type { Executor } from './executor.js';
 import { ScriptedExecutor } from './scripted/scripted-executor.js';
 
@@ -15,8 +16,9 @@ export function createExecutor(config: ExecutorConfig): Executor {
   switch (config.executor) {
     case 'scripted':
       return new ScriptedExecutor();
-    case 'host':
     case 'docker':
+      return new DockerExecutor(config.docker);
+    case 'host':
       throw new FarmError('worker-error', `the ${config.executor} executor is not there yet`);
     default:
       return unreachable(config.executor);

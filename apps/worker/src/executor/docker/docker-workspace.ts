@@ -1,0 +1,209 @@
+import { FarmError } from '@impgem/kit';
+import type Docker from 'dockerode';
+import { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import tar from 'tar-stream';
+import type { Attempt, Identity, Workspace, WorkspaceFile } from '../executor.js';
+import type { DockerStep } from './docker-step.js';
+import { removeContainer } from './docker-step.js';
+import { engineFailure, statusOf, unlessGone } from './engine.js';
+import type { Holder } from './holders.js';
+import { labelsOf, nameOf } from './labels.js';
+import { listByArchive, listByHelper } from './list-files.js';
+
+/** Where every step finds the workspace. */
+export const MOUNT = '/workspace';
+
+/** Bits of the mode that the engine tells, in Go's numbering. */
+const GO_DIRECTORY = 2 ** 31;
+const GO_KINDS = 0x0f28_0000;
+
+export interface WorkspaceOrder {
+  engine: Docker;
+  identity: Identity;
+  image: string;
+  attempt: Attempt;
+  slot: number;
+  volume: string;
+  /** Absent when steps get no network. */
+  holder: Holder | undefined;
+  onDispose: (workspace: DockerWorkspace) => void;
+}
+
+/**
+ * A volume, and one container that is created with it and never started: the engine's archive calls work on
+ * that one, so nothing of the farm runs where the steps have been, and the worker may sit anywhere.
+ */
+export class DockerWorkspace implements Workspace {
+  readonly attempt: Attempt;
+  readonly slot: number;
+  readonly volume: string;
+  holder: Holder | undefined;
+  readonly #steps = new Set<DockerStep>();
+  #files: Promise<Docker.Container> | undefined;
+  #disposed: Promise<void> | undefined;
+
+  constructor(private readonly order: WorkspaceOrder) {
+    this.attempt = order.attempt;
+    this.slot = order.slot;
+    this.volume = order.volume;
+    this.holder = order.holder;
+  }
+
+  get disposed(): boolean {
+    return this.#disposed !== undefined;
+  }
+
+  get busy(): boolean {
+    return this.#steps.size > 0;
+  }
+
+  /** Steps are waited for, and their containers' removal, before the volume goes. */
+  add(step: DockerStep): void {
+    this.#steps.add(step);
+    void step.removed.then(() => this.#steps.delete(step));
+  }
+
+  /** The tar's owners are kept: a checkout says root, which is the user of the steps. */
+  async unpack(source: Readable): Promise<void> {
+    try {
+      const container = await this.#archive();
+      await container.putArchive(source, { path: MOUNT });
+    } catch (error) {
+      source.destroy();
+      throw engineFailure(error, 'unpack into the workspace');
+    }
+  }
+
+  /**
+   * Small workspaces (most) are listed from the engine's archive: no container is started. That call reads all
+   * content, so beyond a budget a helper takes over, which costs a start but then grows with the number of
+   * files only.
+   */
+  async *files(): AsyncIterable<WorkspaceFile> {
+    try {
+      const container = await this.#archive();
+      const small = await listByArchive(container, MOUNT);
+      yield* small ?? listByHelper(this.order, MOUNT);
+    } catch (error) {
+      throw engineFailure(error, 'list the workspace');
+    }
+  }
+
+  async read(path: string): Promise<Readable> {
+    const parts = path.split('/');
+    if (parts.some((part) => part === '' || part === '.' || part === '..') || path.includes('\0')) {
+      throw refused(path, 'is no path below the workspace');
+    }
+    try {
+      const container = await this.#archive();
+      for (let depth = 1; depth <= parts.length; depth++) {
+        const kind = await kindOf(container, `${MOUNT}/${parts.slice(0, depth).join('/')}`);
+        if (kind === 'none') throw refused(path, 'is not there');
+        if (kind !== (depth < parts.length ? 'directory' : 'file')) {
+          throw refused(path, 'is no regular file, or lies behind a link');
+        }
+      }
+      return await firstFile(container, `${MOUNT}/${path}`, path);
+    } catch (error) {
+      throw engineFailure(error, 'read from the workspace');
+    }
+  }
+
+  dispose(): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
+    const steps = [...this.#steps];
+    await Promise.all(steps.map((step) => step.stop(0)));
+    await Promise.all(steps.map((step) => step.removed));
+    const files = await this.#files?.catch(() => undefined);
+    if (files) await removeContainer(files);
+    await removeVolume(this.order.engine.getVolume(this.volume));
+    this.order.onDispose(this);
+  }
+
+  #archive(): Promise<Docker.Container> {
+    const { engine, identity, image, attempt } = this.order;
+    this.#files ??= engine.createContainer({
+      name: nameOf(identity, 'files', attempt),
+      Image: image,
+      Cmd: ['/bin/sh'],
+      Labels: labelsOf(identity, 'files', attempt),
+      HostConfig: {
+        NetworkMode: 'none',
+        CapDrop: ['ALL'],
+        LogConfig: { Type: 'none', Config: {} },
+        Mounts: [{ Type: 'volume', Source: this.volume, Target: MOUNT }],
+      },
+    });
+    return this.#files;
+  }
+}
+
+function refused(path: string, why: string): FarmError {
+  return new FarmError('artifact-refused', `${JSON.stringify(path)} ${why}`);
+}
+
+type Kind = 'file' | 'directory' | 'other' | 'none';
+
+/** Of the last part itself: a link is not followed. */
+async function kindOf(container: Docker.Container, path: string): Promise<Kind> {
+  try {
+    const { headers } = (await container.infoArchive({ path })) as {
+      headers: Record<string, string>;
+    };
+    const stat = Buffer.from(headers['x-docker-container-path-stat'] ?? '', 'base64').toString();
+    const { mode } = JSON.parse(stat) as { mode: number };
+    if (mode >= GO_DIRECTORY) return 'directory';
+    // oxlint-disable-next-line no-bitwise -- a set of flags
+    return (mode & GO_KINDS) === 0 ? 'file' : 'other';
+  } catch (error) {
+    if (statusOf(error) === 404) return 'none';
+    throw error;
+  }
+}
+
+/** The content of the one file that the archive call wraps into a tar. */
+async function firstFile(
+  container: Docker.Container,
+  from: string,
+  path: string,
+): Promise<Readable> {
+  const source = (await container.getArchive({ path: from })) as Readable;
+  const extract = tar.extract();
+  source.on('error', (error) => extract.destroy(error));
+  source.pipe(extract as unknown as NodeJS.WritableStream);
+  const entries = extract[Symbol.asyncIterator]();
+  const first = await entries.next();
+  if (first.done || first.value.header.type !== 'file') {
+    source.destroy();
+    throw refused(path, 'is no regular file');
+  }
+  const entry = first.value;
+  async function* content(): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of entry) yield chunk as Buffer;
+    } finally {
+      source.destroy();
+    }
+  }
+  return Readable.from(content(), { objectMode: false });
+}
+
+const REMOVE_TRIES = 10;
+const REMOVE_WAIT_MS = 100;
+
+/** What cannot be removed now is left to the sweep. */
+async function removeVolume(volume: Docker.Volume): Promise<void> {
+  for (let left = REMOVE_TRIES; left > 0; left--) {
+    try {
+      await unlessGone(volume.remove());
+      return;
+    } catch {
+      await delay(REMOVE_WAIT_MS);
+    }
+  }
+}

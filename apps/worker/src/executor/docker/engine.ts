@@ -1,0 +1,86 @@
+import { FarmError } from '@impgem/kit';
+import type { ReasonCode } from '@impgem/protocol';
+import Docker from 'dockerode';
+import type { Readable } from 'node:stream';
+
+export const DEFAULT_SOCKET = '/var/run/docker.sock';
+
+/** A client of the engine at `host`; nothing is sent yet. */
+export function connect(host: string | undefined): Docker {
+  if (host === undefined) return new Docker({ socketPath: DEFAULT_SOCKET });
+  if (host.startsWith('/')) return new Docker({ socketPath: host });
+  if (host.startsWith('unix://')) return new Docker({ socketPath: host.slice('unix://'.length) });
+  const url = new URL(host.replace(/^tcp:/, 'http:'));
+  return new Docker({
+    protocol: url.protocol === 'https:' ? 'https' : 'http',
+    host: url.hostname,
+    port: Number(url.port || 2375),
+  });
+}
+
+/** The HTTP status that the engine answered with, if it answered. */
+export function statusOf(error: unknown): number | undefined {
+  const status = (error as { statusCode?: unknown }).statusCode;
+  return typeof status === 'number' ? status : undefined;
+}
+
+/** The engine's own words, without the client's wrapping. */
+export function wordsOf(error: unknown): string {
+  const { json, message } = error as { json?: { message?: unknown } | null; message?: string };
+  const said = typeof json?.message === 'string' ? json.message : (message ?? String(error));
+  return said.trim().slice(0, 1500);
+}
+
+/** Tells an engine that is not there from one that refused. `doing` completes "the engine refused to …". */
+export function engineFailure(error: unknown, doing: string): FarmError {
+  if (error instanceof FarmError) return error;
+  const status = statusOf(error);
+  const code: ReasonCode = status === undefined ? 'engine-unavailable' : 'engine-error';
+  const message =
+    status === undefined
+      ? `the Docker Engine went away (to ${doing}): ${wordsOf(error)}`
+      : `the Docker Engine refused to ${doing}: ${wordsOf(error)}`;
+  return new FarmError(code, message, {}, { cause: error });
+}
+
+/** What to do when no engine answers at start. */
+export function noEngine(error: unknown, host: string | undefined): FarmError {
+  const where = host ?? `unix://${DEFAULT_SOCKET}`;
+  const { code } = error as NodeJS.ErrnoException;
+  const mend =
+    code === 'EACCES'
+      ? "this user may not use it; add the user to the group 'docker', or run the worker as root"
+      : 'start one (systemctl start docker), point DOCKER_HOST to it, or set IMPGEM_EXECUTOR=host';
+  return new FarmError(
+    'engine-unavailable',
+    `no Docker Engine answers at ${where} (${code ?? wordsOf(error)}): ${mend}`,
+    {},
+    { cause: error },
+  );
+}
+
+/** Passes over "it is not there" (404), and over "it is going already" (409) where asked. */
+export async function unlessGone(work: Promise<unknown>, alsoBusy = false): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    const status = statusOf(error);
+    if (status !== 404 && status !== 304 && !(alsoBusy && status === 409)) throw error;
+  }
+}
+
+/** A container's output as the engine keeps it, raw frames; unlike the client's `logs` never whole in memory. */
+export function keptOutput(engine: Docker, id: string): Promise<Readable> {
+  return new Promise((resolve, reject) => {
+    engine.modem.dial(
+      {
+        path: `/containers/${id}/logs?`,
+        method: 'GET',
+        isStream: true,
+        statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
+        options: { stdout: true, stderr: true, follow: false },
+      },
+      (error, stream) => (error ? reject(error) : resolve(stream as Readable)),
+    );
+  });
+}

@@ -1,0 +1,277 @@
+import { deferred, FarmError } from '@impgem/kit';
+import type { Deferred } from '@impgem/kit';
+import type Docker from 'dockerode';
+import { randomInt } from 'node:crypto';
+import type { Identity } from '../executor.js';
+import { engineFailure, statusOf, unlessGone, wordsOf } from './engine.js';
+import { run, runIn } from './helper.js';
+import { labelsOf, nameOf } from './labels.js';
+import type { Role } from './labels.js';
+import { freeSubnet, parseSubnet, printSubnet, readRoutes } from './subnets.js';
+import type { Subnet } from './subnets.js';
+
+/** A warm network namespace: a tiny container on a bridge of its own. */
+export interface Holder {
+  container: Docker.Container;
+  network: Docker.Network;
+  /** What its files said when it was new: see `REPORT`. */
+  report: string;
+  uses: number;
+}
+
+export interface HolderOrder {
+  engine: Docker;
+  identity: Identity;
+  image: string;
+  networksRange: string;
+  resolvers: readonly string[];
+}
+
+/** Link-local addresses, where clouds answer with the machine's credentials. */
+const METADATA = '169.254.0.0/16';
+/** A holder is thrown away after so many builds, so that nothing can gather in it. */
+const MOST_USES = 200;
+const OVERLAP_TRIES = 20;
+const MEMORY = 16 * 1024 * 1024;
+const FILES = ['/etc/hosts', '/etc/resolv.conf', '/etc/hostname'];
+/** Permissions, owner and content of the files that steps share with the holder and root in a step can write. */
+const REPORT = `for f in ${FILES.join(' ')}; do stat -c '%f %u %g' $f && base64 -w 0 $f && echo; done`;
+const RESET = `for f in ${FILES.join(' ')}; do v=\${f##*/}; v=\${v%.*}; eval "echo \\"\\$$v\\"" | base64 -d >$f; done; ${REPORT}`;
+
+/**
+ * Hands out holders, each to one build at a time. A holder that comes back is reset (the files that the build's
+ * steps could write) and checked before the next build gets it; that takes an exec, so it happens here, while
+ * one more holder than there are slots waits ready: no build waits for a reset.
+ */
+export class Holders {
+  readonly #clean: Holder[] = [];
+  readonly #waiting: Deferred<Holder>[] = [];
+  readonly #own = new Map<string, Holder>();
+  readonly #names = new Set<string>();
+  readonly #work = new Set<Promise<void>>();
+  #coming = 0;
+  #closed = false;
+  #routes: Promise<Subnet[]> | undefined;
+
+  constructor(private readonly order: HolderOrder) {}
+
+  /** Makes holders until there are `count`, in the background; errors show when one is taken. */
+  warm(count: number): void {
+    for (let have = this.#own.size + this.#coming; have < count; have++) this.#make();
+  }
+
+  /** A clean holder: at once when one is ready. Rejects with a `FarmError`. */
+  async take(): Promise<Holder> {
+    for (let holder = this.#clean.pop(); holder; holder = this.#clean.pop()) {
+      if (await alive(holder)) return holder;
+      // An engine that was restarted took all holders with it.
+      this.#discard(holder);
+    }
+    const wanted = deferred<Holder>();
+    this.#waiting.push(wanted);
+    if (this.#coming < this.#waiting.length) this.#make();
+    return wanted.promise;
+  }
+
+  /** Takes a holder back; `spoiled` when it must not be used again. */
+  give(holder: Holder, spoiled: boolean): void {
+    holder.uses++;
+    if (spoiled || this.#closed || holder.uses >= MOST_USES) this.#discard(holder);
+    else this.#background(this.#reset(holder));
+  }
+
+  /** True for the containers and networks that this process uses. */
+  owns(name: string): boolean {
+    return this.#names.has(name);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    while (this.#work.size > 0) await Promise.all(this.#work);
+    for (const holder of this.#own.values()) this.#discard(holder);
+    while (this.#work.size > 0) await Promise.all(this.#work);
+  }
+
+  #background(work: Promise<void>): void {
+    const tracked = work.finally(() => this.#work.delete(tracked));
+    this.#work.add(tracked);
+  }
+
+  #ready(holder: Holder): void {
+    const waiting = this.#waiting.shift();
+    if (waiting) waiting.resolve(holder);
+    else this.#clean.push(holder);
+  }
+
+  #make(): void {
+    this.#coming++;
+    const work = async (): Promise<void> => {
+      try {
+        const holder = await this.#create();
+        this.#coming--;
+        this.#ready(holder);
+      } catch (error) {
+        this.#coming--;
+        this.#waiting.shift()?.reject(engineFailure(error, 'make a network for a build'));
+      }
+    };
+    this.#background(work());
+  }
+
+  async #reset(holder: Holder): Promise<void> {
+    this.#coming++;
+    let clean = false;
+    try {
+      clean =
+        (await runIn(holder.container, RESET, environmentOf(holder.report))) === holder.report;
+    } catch {
+      // Then it is not clean, which is all that counts.
+    }
+    this.#coming--;
+    if (clean) {
+      this.#ready(holder);
+      return;
+    }
+    this.#discard(holder);
+    if (!this.#closed) this.#make();
+  }
+
+  #discard(holder: Holder): void {
+    this.#own.delete(holder.container.id);
+    this.#background(remove(holder.container, holder.network));
+  }
+
+  async #create(): Promise<Holder> {
+    const { engine, identity, image, resolvers } = this.order;
+    const network = await this.#network();
+    let container: Docker.Container | undefined;
+    try {
+      const name = this.#name('holder');
+      container = await engine.createContainer({
+        name,
+        Image: image,
+        Cmd: ['/bin/sleep', '2147483647'],
+        Labels: labelsOf(identity, 'holder'),
+        HostConfig: {
+          NetworkMode: network.id,
+          CapDrop: ['ALL'],
+          SecurityOpt: ['no-new-privileges'],
+          Memory: MEMORY,
+          MemorySwap: MEMORY,
+          PidsLimit: 16,
+          LogConfig: { Type: 'none', Config: {} },
+          ...(resolvers.length > 0 && { Dns: [...resolvers] }),
+        },
+      });
+      await container.start();
+      await this.#block(container);
+      const report = await runIn(container, REPORT);
+      const holder = { container, network, report, uses: 0 };
+      this.#own.set(container.id, holder);
+      return holder;
+    } catch (error) {
+      await remove(container, network);
+      throw error;
+    }
+  }
+
+  /** Steps cannot take the route away: they have no NET_ADMIN. */
+  async #block(holder: Docker.Container): Promise<void> {
+    const { engine, identity, image } = this.order;
+    await run(engine, {
+      name: this.#name('helper'),
+      Image: image,
+      Cmd: ['/bin/ip', 'route', 'add', 'blackhole', METADATA],
+      Labels: labelsOf(identity, 'helper'),
+      HostConfig: {
+        NetworkMode: `container:${holder.id}`,
+        CapDrop: ['ALL'],
+        CapAdd: ['NET_ADMIN'],
+      },
+    });
+  }
+
+  /** Known before the object is there, so that no sweep of this process can take it for a leftover. */
+  #name(role: Role): string {
+    const name = nameOf(this.order.identity, role);
+    this.#names.add(name);
+    return name;
+  }
+
+  async #network(): Promise<Docker.Network> {
+    const { engine, identity, networksRange } = this.order;
+    const range = parseSubnet(networksRange);
+    this.#routes ??= this.#hostRoutes();
+    const refused: Subnet[] = [];
+    for (let tries = 1; ; tries++) {
+      const taken = [...(await this.#routes), ...(await this.#subnets()), ...refused];
+      const subnet = freeSubnet(range, taken, randomInt(4096));
+      const name = this.#name('network');
+      try {
+        return await engine.createNetwork({
+          Name: name,
+          Driver: 'bridge',
+          Labels: labelsOf(identity, 'network'),
+          IPAM: { Driver: 'default', Config: [{ Subnet: printSubnet(subnet) }] },
+        });
+      } catch (error) {
+        // Somebody else took it between the look and the wish.
+        if (!/overlap/i.test(wordsOf(error)) || tries === OVERLAP_TRIES) throw error;
+        refused.push(subnet);
+      }
+    }
+  }
+
+  async #subnets(): Promise<Subnet[]> {
+    const networks = await this.order.engine.listNetworks();
+    return networks
+      .flatMap(({ IPAM }) => IPAM?.Config ?? [])
+      .flatMap(({ Subnet: text }) => (text && !text.includes(':') ? [parseSubnet(text)] : []));
+  }
+
+  /** Read in the engine's own namespace: the worker may sit in a container, or on another machine. */
+  async #hostRoutes(): Promise<Subnet[]> {
+    const { engine, identity, image } = this.order;
+    const text = await run(engine, {
+      name: this.#name('helper'),
+      Image: image,
+      Cmd: ['/bin/cat', '/proc/net/route'],
+      Labels: labelsOf(identity, 'helper'),
+      HostConfig: { NetworkMode: 'host', CapDrop: ['ALL'] },
+    });
+    return readRoutes(text);
+  }
+}
+
+async function alive(holder: Holder): Promise<boolean> {
+  try {
+    return (await holder.container.inspect()).State.Running;
+  } catch (error) {
+    if (statusOf(error) === undefined) throw engineFailure(error, 'look at a holder');
+    return false;
+  }
+}
+
+/** Contents as base64, under the names that `RESET` looks for. */
+function environmentOf(report: string): string[] {
+  const lines = report.split('\n');
+  return FILES.map((file, index) => {
+    const name = file.slice('/etc/'.length).replace(/\..*$/, '');
+    const content = lines[index * 2 + 1];
+    if (content === undefined) throw new FarmError('engine-error', 'a holder gave no report');
+    return `${name}=${content}`;
+  });
+}
+
+/** What fails here is left to the sweep. */
+async function remove(
+  container: Docker.Container | undefined,
+  network: Docker.Network,
+): Promise<void> {
+  try {
+    if (container) await unlessGone(container.remove({ force: true, v: true }), true);
+    await unlessGone(network.remove());
+  } catch {
+    // The sweep finds it by its labels.
+  }
+}
