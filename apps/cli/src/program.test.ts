@@ -1,0 +1,320 @@
+import { createHash } from 'node:crypto';
+import { lstat, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import {
+  aBuild,
+  anArtifact,
+  aRequest,
+  aStep,
+  finished,
+  problem,
+  running,
+  ScriptedMaster,
+} from './testing/scripted-master.js';
+import { runLine } from './testing/run-line.js';
+
+let master: ScriptedMaster;
+let url: string;
+let folder: string;
+
+beforeEach(async () => {
+  master = new ScriptedMaster();
+  url = await master.start();
+  folder = await mkdtemp(join(tmpdir(), 'impgem-cli-'));
+});
+afterEach(async () => {
+  await master.stop();
+  await rm(folder, { recursive: true });
+});
+
+/** A command line with this master's address and a token. */
+async function impgem(...argv: string[]) {
+  const { said, code } = runLine(['--url', url, '--token', 'igt_a_b', ...argv]);
+  return { code: await code, ...said };
+}
+async function file(text: string): Promise<string> {
+  await writeFile(join(folder, 'farm.yml'), text);
+  return join(folder, 'farm.yml');
+}
+
+describe('the command line', () => {
+  it('ends with 2 for a command, an option or an argument that is wrong', async () => {
+    for (const argv of [
+      ['nope'],
+      ['builds', '--nope'],
+      ['trigger'],
+      ['show', 'x y'],
+      ['builds', '--state', 'nope'],
+    ])
+      expect([argv, (await impgem(...argv)).code]).toEqual([argv, 2]);
+    expect((await impgem('trigger', 'hello', '-p', 'novalue')).err).toContain(
+      'write -p name=value',
+    );
+  });
+
+  it('ends with 0 for help and version, and lists the exit codes', async () => {
+    expect((await impgem('--version')).code).toBe(0);
+    expect((await impgem('help', 'trigger')).out).toContain('--watch');
+    expect((await impgem('exit-codes')).out).toMatch(/^ {2}0 {2}done/m);
+  });
+
+  it('ends with 4 and says what to check when no master answers', async () => {
+    const { said, code } = runLine(['--url', 'http://127.0.0.1:1', '--token', 'x', 'builders']);
+    expect(await code).toBe(4);
+    expect(said.err).toContain('http://127.0.0.1:1 does not answer');
+    expect(said.err).toContain('impgem up');
+    expect(said.out).toBe('');
+  });
+
+  it('ends with 3 and says where the token came from when it is wrong', async () => {
+    master.answers.set('GET /builders', problem('unauthenticated', 401, 'no valid token'));
+    const { code, err } = await impgem('builders');
+    expect([code, err]).toEqual([
+      3,
+      expect.stringMatching(/no valid token[^]*the token came from --token/),
+    ]);
+    expect(master.asked[0]?.authorization).toBe('Bearer igt_a_b');
+  });
+
+  it('tells the problems of a refused request', async () => {
+    const problems = [{ path: 'properties.hwo', message: 'did you mean who?' }];
+    master.answers.set(
+      'POST /build-requests',
+      problem('undeclared-property', 422, 'no such property', problems),
+    );
+    const { code, err } = await impgem('trigger', 'hello', '-p', 'hwo=x=y');
+    expect(code).toBe(3);
+    expect(err).toContain('properties.hwo: did you mean who?');
+    expect(master.asked[0]?.body).toEqual({ builder: 'hello', properties: { hwo: 'x=y' } });
+  });
+
+  it('lints without a master, with line, column and a caret', async () => {
+    const name = await file(
+      'builders:\n  hello:\n    imgae: busybox\n    steps: [{ run: make }]\n',
+    );
+    const { said, code } = runLine(['lint', name]);
+    expect(await code).toBe(3);
+    expect(said.err).toBe(
+      `${name}:3:5 builders.hello.imgae: a builder has no key imgae; did you mean image?\n` +
+        '    3 |     imgae: busybox\n      |     ^\n',
+    );
+    const right = runLine(['lint', await file('builders: { a: { steps: [{ run: make }] } }')]);
+    expect([await right.code, right.said.out]).toEqual([0, '']);
+    const json = runLine(['--json', 'lint', await file('builders: []')]);
+    expect(await json.code).toBe(3);
+    expect(JSON.parse(json.said.out)).toMatchObject({ problems: [{ line: 1, column: 11 }] });
+    expect(await runLine(['lint', join(folder, 'none.yml')]).code).toBe(2);
+  });
+
+  it('applies a farm file, and shows the problems that the master finds', async () => {
+    const name = await file('builders: { a: { steps: [{ run: make }] } }');
+    master.answers.set('PUT /farm', { version: 2, changed: true, builders: ['a'] });
+    expect(await impgem('apply', name)).toMatchObject({
+      code: 0,
+      out: 'version 2 is in force now: a\n',
+    });
+    const problems = [{ path: 'builders.a', message: 'is wrong', line: 1, column: 13 }];
+    master.answers.set('PUT /farm', problem('invalid-farm-file', 422, 'problems', problems));
+    const { code, err } = await impgem('apply', name);
+    expect([code, err]).toEqual([3, expect.stringContaining(`${name}:1:13 builders.a: is wrong`)]);
+  });
+
+  it('prints lists as tables, or as JSON', async () => {
+    master.answers.set('GET /builds', {
+      items: [aBuild({ result: 'failure', state: 'finished' })],
+      next: null,
+    });
+    expect((await impgem('builds')).out).toMatch(/id +build +result[^]*1 +hello #1 +failure/);
+    expect(JSON.parse((await impgem('--json', 'builds')).out)).toMatchObject([{ id: 1 }]);
+  });
+
+  it('shows no escape sequence of a build but colours', async () => {
+    const reason = {
+      code: 'x',
+      message: '\u001b]0;title\u0007\u001b[31mred\u001b[0m\u001b[2Jgone',
+    };
+    master.answers.set('GET /builds/1', aBuild({ reason }));
+    const { out } = await impgem('show', '1');
+    expect(out).toContain('\u001b[31mred\u001b[0mgone');
+    expect(out).not.toMatch(/title|\[2J/);
+  });
+
+  it('finds a build by builder and number', async () => {
+    master.answers.set('GET /builders/hello/builds/3', aBuild({ id: 17 }));
+    master.answers.set('GET /builds/17', aBuild({ id: 17, number: 3 }));
+    expect((await impgem('show', 'hello#3')).out).toContain('hello #3');
+  });
+
+  it('shows what to run on a new machine', async () => {
+    master.answers.set('POST /registration-tokens', {
+      token: 'igr_a_b',
+      usesLeft: 1,
+      expiresAt: 'tomorrow',
+    });
+    const { out } = await impgem('workers', 'add', 'box');
+    expect(out).toBe(
+      `export IMPGEM_MASTER_URL=${url}\nexport IMPGEM_REGISTRATION_TOKEN=igr_a_b\nimpgem worker --name box\n`,
+    );
+  });
+});
+
+describe('artifacts --download', () => {
+  const content = Buffer.from('binary');
+  const sha256 = createHash('sha256').update(content).digest('hex');
+  const offer = (path: string, hash = sha256) => {
+    master.answers.set('GET /builds/1/artifacts', {
+      items: [anArtifact(path, content, hash)],
+      next: null,
+    });
+    master.files.set(`/builds/1/artifacts/${path}`, content);
+  };
+
+  it('fetches a file with its mode, but never set-uid, and checks it', async () => {
+    offer('out/a.bin');
+    expect(await impgem('artifacts', '1', '-d', folder)).toMatchObject({
+      code: 0,
+      out: `${join(folder, 'out/a.bin')}\n`,
+    });
+    expect(await readFile(join(folder, 'out/a.bin'))).toEqual(content);
+    expect((await stat(join(folder, 'out/a.bin'))).mode & 0o7777).toBe(0o755);
+  });
+
+  it('keeps nothing of a file whose bytes are wrong', async () => {
+    offer('a.bin', 'f'.repeat(64));
+    const { code, err } = await impgem('artifacts', '1', '-d', folder);
+    expect([code, err]).toEqual([3, expect.stringContaining('a.bin came wrong')]);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it.each(['../a', '/a', 'a/../../b', 'a//b', '.', 'a\\b'])('refuses the path %s', async (path) => {
+    offer(path);
+    expect((await impgem('artifacts', '1', '-d', join(folder, 'in'))).code).toBe(3);
+    expect(await readdir(folder)).toEqual(expect.not.arrayContaining(['a', 'b']));
+  });
+
+  it('does not write through a link that lies in the folder', async () => {
+    await symlink(tmpdir(), join(folder, 'out'));
+    offer('out/impgem-escaped');
+    expect((await impgem('artifacts', '1', '-d', folder)).code).toBe(3);
+    await symlink('/tmp/impgem-escaped', join(folder, 'direct'));
+    offer('direct');
+    expect((await impgem('artifacts', '1', '-d', folder)).code).toBe(3);
+    await expect(lstat('/tmp/impgem-escaped')).rejects.toThrow('ENOENT');
+  });
+});
+
+const set = (request: ReturnType<typeof aRequest>, ...builds: ReturnType<typeof aBuild>[]) => {
+  master.answers.set('POST /build-requests', request);
+  master.answers.set('GET /build-requests/1', request);
+  for (const build of builds) master.answers.set(`GET /builds/${build.id}`, build);
+  master.happen('changed');
+};
+const attempt = (id: number) => ({ id, number: id, state: 'running' as const, result: null });
+
+describe('trigger --watch', () => {
+  it('shows steps and lines as they come, over a cut of the connection, and ends with the result', async () => {
+    set(aRequest());
+    const { said, code } = runLine(['--url', url, '--token', 'x', 'trigger', 'hello', '--watch']);
+    const steps = [aStep(0, 'build', running), aStep(1, 'test')];
+    const claimed = aRequest({ state: 'claimed', builds: [attempt(1)] });
+    set(claimed, aBuild({ steps }));
+    const log = await master.log(1, 0);
+    log.write('one\ntw');
+    log.write('warn\n', 'stderr', '2026-01-01T00:01:05.5Z');
+    while (!said.out.includes('warn')) await new Promise((done) => setTimeout(done, 2));
+    master.cut();
+    const again = await master.log(1, 0);
+    expect(again.from).toBe(11);
+    again.write('o\nend');
+    again.end();
+    steps[0] = aStep(0, 'build', finished('success'));
+    steps[1] = aStep(1, 'test', running);
+    set(claimed, aBuild({ steps }));
+    (await master.log(1, 1)).end();
+    steps[1] = aStep(1, 'test', finished('failure', { exitCode: 2 }));
+    const over = aBuild({
+      steps,
+      state: 'finished',
+      result: 'failure',
+      finishedAt: '2026-01-01T00:00:03Z',
+    });
+    set(aRequest({ state: 'finished', result: 'failure', builds: [attempt(1)] }), over);
+    expect(await code).toBe(1);
+    expect(said.out).toBe('    1.00 │ one\n 1:05.50 │ warn\n    1.00 │ two\n    1.00 │ end\n');
+    expect(said.err).toMatch(
+      /▶ build\n✔ build 2.0 s\n▶ test\n✖ test failure: exit code 2 2.0 s\n✖ hello #1 failure 3.0 s\n$/,
+    );
+  });
+
+  it('follows a retry', async () => {
+    const lost = { code: 'worker-lost', message: 'the worker went away' };
+    const first = aBuild({
+      state: 'finished',
+      result: 'retry',
+      reason: lost,
+      finishedAt: '2026-01-01T00:00:09Z',
+    });
+    set(
+      aRequest({ state: 'claimed', builds: [attempt(1), attempt(2)] }),
+      first,
+      aBuild({ id: 2, number: 2, attempt: 2 }),
+    );
+    const { said, code } = runLine(['--url', url, '--token', 'x', 'trigger', 'hello', '-w']);
+    while (!said.err.includes('attempt 2')) await new Promise((done) => setTimeout(done, 2));
+    const second = aBuild({ id: 2, number: 2, attempt: 2, state: 'finished', result: 'success' });
+    set(
+      aRequest({ state: 'finished', result: 'success', builds: [attempt(1), attempt(2)] }),
+      second,
+    );
+    expect(await code).toBe(0);
+    expect(said.err).toContain(
+      '↻ hello #1 retry: the worker went away 9.0 s\nit is tried again\nhello #2',
+    );
+  });
+
+  it.each([
+    ['cancelled', 6],
+    ['exception', 5],
+    ['warnings', 0],
+  ] as const)('ends a build that is %s with %i', async (result, exit) => {
+    set(
+      aRequest({ state: 'finished', result, builds: [attempt(1)] }),
+      aBuild({ state: 'finished', result }),
+    );
+    expect((await impgem('watch', '1')).code).toBe(exit);
+    expect((await impgem('trigger', 'hello', '-w')).code).toBe(exit);
+  });
+
+  it('ends with the result of a request that was cancelled before it was built', async () => {
+    set(aRequest({ state: 'finished', result: 'cancelled' }));
+    expect((await impgem('trigger', 'hello', '-w')).code).toBe(6);
+  });
+
+  it('tells all of it as JSON lines', async () => {
+    const steps = [aStep(0, 'skipped', { state: 'finished', result: 'skipped' })];
+    set(
+      aRequest({ state: 'finished', result: 'success', builds: [attempt(1)] }),
+      aBuild({ state: 'finished', result: 'success', steps }),
+    );
+    const { out } = await impgem('--json', 'trigger', 'hello', '-w');
+    const types = out
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { type: string }).type);
+    expect(types).toEqual(['build', 'step.end', 'build.end']);
+  });
+
+  it('ends with 130 at Ctrl-C, and says that the build goes on', async () => {
+    set(aRequest());
+    const stop = new AbortController();
+    const { said, code } = runLine(['--url', url, '--token', 'x', 'trigger', 'hello', '-w'], {
+      signal: stop.signal,
+    });
+    while (master.subscriptions.length === 0) await new Promise((done) => setTimeout(done, 2));
+    stop.abort();
+    expect(await code).toBe(130);
+    expect(said.err).toContain('goes on without you');
+  });
+});
