@@ -107,6 +107,8 @@ export class Farm {
       IMPGEM_WORKER_DATA: join(this.dataDir, name),
       IMPGEM_EXECUTOR: this.options.executor ?? 'docker',
       IMPGEM_ALLOW_HOST_EXECUTOR: '1',
+      // the scenarios make their own repositories
+      IMPGEM_ALLOW_LOCAL_SOURCES: '1',
       ...this.options.workerEnv,
     };
   }

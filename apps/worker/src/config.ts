@@ -107,6 +107,9 @@ class Settings {
   logLevel: (typeof LEVELS)[number] = 'info';
 }
 
+/** What holds when nothing is set; the reference page is made from this. @public */
+export const DEFAULTS: Readonly<Settings> = new Settings();
+
 type Kind = 'text' | 'number' | 'size' | 'flag' | 'list';
 
 /** One setting as people meet it; the reference page is made from this. */
