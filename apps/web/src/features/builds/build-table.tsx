@@ -50,7 +50,9 @@ export function BuildTable({ builds, withBuilder }: { builds: Build[]; withBuild
                 <code>{shortRevision(build.properties['got_revision'])}</code>
               )}
             </td>
-            <td data-label="Worker">{build.worker}</td>
+            <td data-label="Worker" className="nowrap">
+              {build.worker}
+            </td>
             <td data-label="By">{actorName(build.submittedBy)}</td>
           </tr>
         ))}

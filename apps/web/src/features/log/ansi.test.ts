@@ -49,7 +49,12 @@ describe('ansiSegments', () => {
     expect(text).toBe('abc');
   });
 
-  it('shows control characters as pictures and keeps tabs', () => {
-    expect(ansiSegments('a\0b\tc\u007F\b')[0]?.text).toBe('a␀b\tc␡␈');
+  it('shows control characters in caret notation, apart from the text, and keeps tabs', () => {
+    expect(ansiSegments('a\0b\tc\u007F\b')).toEqual([
+      { text: 'a', className: '', style: {} },
+      { text: '^@', className: 'ansi-control', style: {} },
+      { text: 'b\tc', className: '', style: {} },
+      { text: '^?^H', className: 'ansi-control', style: {} },
+    ]);
   });
 });

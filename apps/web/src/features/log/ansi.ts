@@ -21,16 +21,17 @@ const OPERATING_SYSTEM_COMMAND = new RegExp(
   `${ESC}\\](?!8;)[^${BEL}${ESC}]*(?:${BEL}|${ESC}\\\\)`,
   'g',
 );
-const CONTROL = /\p{Cc}/gu;
+/** Those that are not tabs; the group keeps them when a text is split. */
+const CONTROL = /((?:(?!\t)\p{Cc})+)/u;
+const CONTROL_ONLY = /^(?:(?!\t)\p{Cc})+$/u;
 
 /**
  * Splits a line into runs. ansi_up reads the codes and escapes the text; its HTML is taken apart again instead of
- * being put into the page, so that no output can become markup. Control characters show as their pictures (␀).
+ * being put into the page, so that no output can become markup. Control characters show in caret notation.
  */
 export function ansiSegments(line: string, carry = ''): Segment[] {
   const text = line.replaceAll(OPERATING_SYSTEM_COMMAND, '');
-  if (carry === '' && !text.includes(ESC))
-    return text === '' ? [] : [{ text: pictured(text), className: '', style: {} }];
+  if (carry === '' && !text.includes(ESC)) return withControls({ text, className: '', style: {} });
   const reader = new AnsiUp();
   reader.use_classes = true;
   // Names instead of declarations: they come back in the style attribute and become classes here.
@@ -38,19 +39,21 @@ export function ansiSegments(line: string, carry = ''): Segment[] {
   reader.faintStyle = 'faint';
   reader.italicStyle = 'italic';
   reader.underlineStyle = 'underline';
-  return [...reader.ansi_to_html(carry + text).matchAll(TAG)].map(segmentOf);
+  return [...reader.ansi_to_html(carry + text).matchAll(TAG)].flatMap((match) =>
+    withControls(segmentOf(match)),
+  );
 }
 
 function segmentOf([, style, classes, text, href, label, plain]: RegExpMatchArray): Segment {
   if (href !== undefined)
     return {
-      text: pictured(unescaped(label ?? '')),
+      text: unescaped(label ?? ''),
       className: '',
       style: {},
       href: unescaped(href),
     };
   const segment: Segment = {
-    text: pictured(unescaped(text ?? plain ?? '')),
+    text: unescaped(text ?? plain ?? ''),
     className: classes ?? '',
     style: {},
   };
@@ -76,11 +79,21 @@ function unescaped(html: string): string {
   return html.replaceAll(/&(?:amp|lt|gt|quot|#x27);/g, (entity) => ENTITIES[entity] ?? entity);
 }
 
-function pictured(text: string): string {
-  return text.replaceAll(CONTROL, (character) => {
+/** Control characters in caret notation (`^@` for NUL), each as a run of its own that does not look like text. */
+function withControls(segment: Segment): Segment[] {
+  return segment.text
+    .split(CONTROL)
+    .filter((text) => text !== '')
+    .map((text) =>
+      CONTROL_ONLY.test(text)
+        ? { ...segment, text: caret(text), className: `${segment.className} ansi-control`.trim() }
+        : { ...segment, text },
+    );
+}
+
+function caret(characters: string): string {
+  return Array.from(characters, (character) => {
     const code = character.codePointAt(0) ?? 0;
-    if (character === '\t' || code === 0x1b) return character;
-    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-    return code === 0x7f ? '\u2421' : '\uFFFD';
-  });
+    return code < 0x80 ? `^${String.fromCodePoint(code ^ 0x40)}` : `<${code.toString(16)}>`;
+  }).join('');
 }

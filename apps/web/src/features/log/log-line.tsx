@@ -39,6 +39,14 @@ export const LogLineRow = memo(function LogLineRow({
         {number}
       </a>
       <span className={styles.text}>
+        {hidden > 0 && (
+          <span className={styles.cutNote}>
+            Long line: {formatCount(hidden)} more characters are not shown,{' '}
+            <a href={rawAddress} download>
+              download the raw log
+            </a>
+          </span>
+        )}
         {ansiSegments(text, carry).map((segment, index) =>
           segment.href ? (
             <a key={index} href={segment.href} target="_blank" rel="noopener noreferrer">
@@ -51,14 +59,6 @@ export const LogLineRow = memo(function LogLineRow({
           ) : (
             segment.text
           ),
-        )}
-        {hidden > 0 && (
-          <span className={styles.more}>
-            … {formatCount(hidden)} more characters in this line:{' '}
-            <a href={rawAddress} download>
-              download the raw log
-            </a>
-          </span>
         )}
       </span>
     </div>
