@@ -114,6 +114,8 @@ class Up {
       IMPGEM_WORKER_DATA: this.folder.at('worker'),
       IMPGEM_EXECUTOR: executor,
       IMPGEM_ALLOW_HOST_EXECUTOR: executor === 'host' ? '1' : undefined,
+      // The quick start's repository lies in the data folder.
+      IMPGEM_ALLOW_LOCAL_SOURCES: '1',
       IMPGEM_REGISTRATION_TOKEN: registration?.token,
     });
     this.#remember(target.url);

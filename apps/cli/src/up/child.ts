@@ -8,7 +8,7 @@ import { inherited } from '../config.js';
 import { Interrupted } from '../exit-codes.js';
 
 /** How long a program has for a graceful stop, then for a quick one, in milliseconds. */
-const GRACE_MS = 20_000;
+const GRACE_MS = 10_000;
 const QUICK_MS = 8000;
 /** Lines of its log that are shown when it fails. */
 const TAIL = 8;

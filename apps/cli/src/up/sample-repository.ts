@@ -19,7 +19,6 @@ export async function sampleRepository(project: string, repository: string): Pro
     GIT_CONFIG_NOSYSTEM: '1',
     GIT_CONFIG_GLOBAL: '/dev/null',
     GIT_DIR: repository,
-    GIT_WORK_TREE: project,
     GIT_INDEX_FILE: index,
     GIT_AUTHOR_NAME: 'Imp Gem',
     GIT_AUTHOR_EMAIL: 'quickstart@localhost',
@@ -36,7 +35,7 @@ export async function sampleRepository(project: string, repository: string): Pro
   if (!existsSync(join(repository, 'HEAD')))
     await git('init', '--quiet', '--bare', '--initial-branch=main', repository);
   await rm(index, { force: true });
-  await git('add', '--all', '--force', '.');
+  await git('--work-tree', project, 'add', '--all', '--force', '.');
   const tree = await git('write-tree');
   await rm(index, { force: true });
   const head = await git('rev-parse', '--verify', '--quiet', 'refs/heads/main^{tree}').catch(
