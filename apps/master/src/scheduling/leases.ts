@@ -147,6 +147,12 @@ export class Leases {
     return tx.query<CancelOrder>(CANCEL_ORDERS, [workerIds]);
   }
 
+  /** Whether the attempt is this worker's right now. */
+  async holds(tx: Tx, workerId: string, ref: { build: number; epoch: number }): Promise<boolean> {
+    const rows = await tx.query(HOLDS, [workerId, ref.build, ref.epoch]);
+    return rows.length > 0;
+  }
+
   /** Those of the given attempts that no worker of the given ones holds any more. */
   async ended(tx: Tx, attempts: readonly { build: number; epoch: number }[]): Promise<Set<number>> {
     const rows = await tx.query<{ build: number }>(GONE, [
@@ -238,6 +244,8 @@ const CANCEL = `
 const CANCEL_ORDERS = `
   SELECT worker_id AS worker, build_id AS build, epoch, cancel->'reason' AS reason
   FROM leases WHERE cancel IS NOT NULL AND lost_at IS NULL AND worker_id = ANY($1::uuid[])`;
+const HOLDS = `
+  SELECT 1 FROM leases WHERE worker_id = $1 AND build_id = $2 AND epoch = $3 AND lost_at IS NULL`;
 const GONE = `
   SELECT h.build FROM unnest($1::bigint[], $2::int[]) AS h(build, epoch)
   WHERE NOT EXISTS (

@@ -139,11 +139,11 @@ export class TestFarm {
 export async function until<T>(
   look: () => T | Promise<T>,
   timeoutMs = 10_000,
-): Promise<NonNullable<T>> {
+): Promise<Exclude<T, false | null | undefined>> {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const seen = await look();
-    if (seen) return seen;
+    if (seen) return seen as Exclude<T, false | null | undefined>;
     if (performance.now() > end)
       throw new Error(`waited ${timeoutMs} ms, last saw ${String(seen)}`);
     await new Promise((resolve) => setTimeout(resolve, 10));

@@ -1,0 +1,345 @@
+import {
+  Injectable,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CLOSE, type CloseCode, type Hello, type Refuse } from '@impgem/protocol';
+import { Counter, Gauge, register } from 'prom-client';
+import { Access } from '../access/index.js';
+import { ArtifactReceiver } from '../artifacts/index.js';
+import { Events } from '../events/index.js';
+import { Journal } from '../journal/index.js';
+import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
+import { Dispatcher, Leases } from '../scheduling/index.js';
+import { mayClaim } from './registration.js';
+import type { Greeting, ServeWorker } from './serve-worker.js';
+import {
+  markConnected,
+  markDeparted,
+  markDraining,
+  markSeen,
+  standings,
+  type Departure,
+} from './worker-rows.js';
+import type { WorkerSession } from './worker-session.js';
+import { SEEN_FLUSH_MS } from './worker-state.js';
+
+const TICK_MS = 1000;
+/** A connection that does not answer a ping for so long is dead. */
+const PROOF_MS = 5000;
+/** Bytes of a build's journal, and of an artifact, that may be under way. */
+const WINDOW_BYTES = 2 * 1024 * 1024;
+const ARTIFACT_WINDOW_BYTES = 1024 * 1024;
+const GIVE_BACK_RETRY_MS = 1000;
+/** What `welcome` says of this program. */
+const VERSION = '0.1.0';
+
+const log = logger('workers');
+
+/**
+ * The workers that are connected to this master: one session each. Who is heard is kept in memory and written
+ * down rarely; what other masters must know at once (connected, gone, draining) is written when it happens.
+ */
+@Injectable()
+export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicationShutdown {
+  /** All sockets, greeted or not. */
+  readonly #all = new Set<WorkerSession>();
+  /** By worker: the one connection that counts. */
+  readonly #byWorker = new Map<string, WorkerSession>();
+  /** Greetings of one worker, one after the other. */
+  readonly #greetings = new Map<string, Promise<Greeting>>();
+  #departures: Departure[] = [];
+  #departing: Promise<void> | undefined;
+  #rechecking = false;
+  #recheckAgain = false;
+  #timers: NodeJS.Timeout[] = [];
+  #forget: (() => void) | undefined;
+  readonly #closes = closeCounter();
+
+  constructor(
+    readonly journal: Journal,
+    readonly dispatcher: Dispatcher,
+    readonly artifacts: ArtifactReceiver,
+    private readonly leases: Leases,
+    private readonly events: Events,
+    private readonly db: Database,
+    private readonly config: MasterConfig,
+    access: Access,
+  ) {
+    this.#forget = access.onRevoked(() => void this.#recheckSoon());
+    connectedGauge(() => this.#all.values());
+  }
+
+  onApplicationBootstrap(): void {
+    const flushMs = Math.min(SEEN_FLUSH_MS, this.config.lostAfterMs / 3);
+    this.#timers = [
+      setInterval(() => {
+        for (const session of this.#all) session.tick();
+      }, TICK_MS),
+      setInterval(() => void this.#flush(), flushMs),
+    ];
+  }
+
+  /** The sockets are closed by now; what they left is written down. */
+  async onApplicationShutdown(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#forget?.();
+    await this.#depart();
+    for (const name of METRICS) register.removeSingleMetric(name);
+  }
+
+  /** Sockets that are open here. */
+  get count(): number {
+    return this.#all.size;
+  }
+
+  /** The connection of a worker, when it is to this master. */
+  of(workerId: string): WorkerSession | undefined {
+    return this.#byWorker.get(workerId);
+  }
+
+  add(session: WorkerSession): void {
+    this.#all.add(session);
+  }
+
+  // ── ServeWorker ──
+
+  greet(session: WorkerSession, hello: Hello): Promise<Greeting> {
+    const { id } = session.worker;
+    const before = this.#greetings.get(id) ?? Promise.resolve();
+    const greeting = before.then(() => this.#greet(session, hello));
+    this.#greetings.set(id, greeting);
+    return greeting.finally(() => {
+      if (this.#greetings.get(id) === greeting) this.#greetings.delete(id);
+    });
+  }
+
+  giveBack(session: WorkerSession, { build, epoch, reason }: Refuse): void {
+    const { id, name } = session.worker;
+    log.info({ build, epoch, worker: name, reason }, 'a worker refused a build');
+    void this.#insist(async () => {
+      await this.db.transaction((tx) => this.leases.refuse(tx, id, { build, epoch }, reason));
+    });
+  }
+
+  async holds(session: WorkerSession, attempt: { build: number; epoch: number }): Promise<boolean> {
+    return this.leases.holds(this.db, session.worker.id, attempt);
+  }
+
+  draining(session: WorkerSession): void {
+    const { id, connectedAt } = session.claimant;
+    void this.#insist(() => markDraining(this.db, id, connectedAt));
+  }
+
+  left(session: WorkerSession): void {
+    if (!this.#all.delete(session)) return;
+    const { id, name } = session.worker;
+    if (this.#byWorker.get(id) !== session) return;
+    this.#byWorker.delete(id);
+    this.dispatcher.leave(session);
+    const { connectedAt } = session.claimant;
+    this.#departures.push({ id, name, connectedAt, heardAt: session.heardAt });
+    void this.#depart();
+  }
+
+  closed(code: CloseCode): void {
+    this.#closes.inc({ code: String(code) });
+  }
+
+  // ── Inside ──
+
+  async #greet(session: WorkerSession, hello: Hello): Promise<Greeting> {
+    if (!(await this.#fence(session, hello)))
+      return shut(CLOSE.replaced, 'another connection of this worker is alive');
+    const { worker } = session;
+    const labels = hello.labels.filter((label) => mayClaim(label, worker.allowedLabels));
+    if (labels.length < hello.labels.length)
+      log.warn(
+        { worker: worker.name, claimed: hello.labels, allowed: labels },
+        'labels that the registration token does not allow are left out',
+      );
+    try {
+      const greeting = await this.#resume(session, hello, labels);
+      if (!greeting) return shut(CLOSE.revoked, 'the credential is not in force any more');
+      log.info({ worker: worker.name, builds: hello.builds.length }, 'worker connected');
+      return greeting;
+    } catch (error) {
+      if (isOutage(error)) return shut(CLOSE.unavailable, 'the database does not answer');
+      log.error({ err: error, worker: worker.name }, 'cannot greet a worker');
+      return shut(CLOSE.unavailable, 'the master met an error of its own');
+    }
+  }
+
+  /** An older connection here must be proven dead, or be of the same process, which has left it. */
+  async #fence(session: WorkerSession, hello: Hello): Promise<boolean> {
+    const older = this.#byWorker.get(session.worker.id);
+    if (!older) return true;
+    if (older.process === hello.process)
+      older.close(CLOSE.replaced, 'the worker has connected anew');
+    else if (await older.answers(PROOF_MS)) return false;
+    else older.terminate();
+    await this.#depart();
+    return !this.#byWorker.has(session.worker.id);
+  }
+
+  async #resume(
+    session: WorkerSession,
+    hello: Hello,
+    labels: string[],
+  ): Promise<Greeting | undefined> {
+    const { worker } = session;
+    const resumed = await this.db.transaction(async (tx) => {
+      const row = await markConnected(tx, worker, hello, labels);
+      if (!row) return undefined;
+      const { verdicts, events } = await this.leases.resume(tx, worker, hello.builds);
+      await this.events.append(tx, [
+        ...events,
+        { kind: 'worker.online', worker: worker.name, data: { labels, slots: hello.slots } },
+      ]);
+      // A master that serves an older connection of this worker closes it.
+      if (row.elsewhere) await tx.query('NOTIFY access');
+      return { ...row, verdicts };
+    });
+    if (!resumed) return undefined;
+    const { farm, connectedAt, verdicts } = resumed;
+    const { id, name } = worker;
+    session.admit({ id, name, labels, connectedAt });
+    // It may have gone in the meantime; then this row is its departure's.
+    if (session.isClosed) {
+      this.#departures.push({ id, name, connectedAt, heardAt: session.heardAt });
+      void this.#depart();
+    } else this.#byWorker.set(id, session);
+    const { heartbeatMs, limits } = this.config;
+    const welcome = {
+      version: VERSION,
+      worker: id,
+      name,
+      farm,
+      heartbeatMs,
+      limits: {
+        frameBytes: limits.frameBytes,
+        windowBytes: WINDOW_BYTES,
+        artifactWindowBytes: ARTIFACT_WINDOW_BYTES,
+      },
+    };
+    return { type: 'greeted', welcome, verdicts };
+  }
+
+  /** Many reasons to look make one look, and one more for what came while it ran. */
+  async #recheckSoon(): Promise<void> {
+    this.#recheckAgain = true;
+    if (this.#rechecking) return;
+    this.#rechecking = true;
+    while (this.#recheckAgain) {
+      this.#recheckAgain = false;
+      await this.#recheck();
+    }
+    this.#rechecking = false;
+  }
+
+  /** Closes what was revoked, rotated, or taken over by a connection to another master. */
+  async #recheck(): Promise<void> {
+    const sessions = [...this.#all];
+    if (sessions.length === 0) return;
+    try {
+      const rows = await standings(this.db, [...new Set(sessions.map(({ worker }) => worker.id))]);
+      const byId = new Map(rows.map((row) => [row.id, row]));
+      for (const session of sessions) {
+        const row = byId.get(session.worker.id);
+        if (!row || row.revoked) session.close(CLOSE.revoked, 'the worker was revoked');
+        else if (row.secretHash !== session.worker.secretHash)
+          session.close(CLOSE.revoked, 'the credential was replaced by a new one');
+        else if (
+          this.#byWorker.get(session.worker.id) === session &&
+          (row.connectedAt?.getTime() ?? 0) > session.claimant.connectedAt.getTime()
+        )
+          session.close(CLOSE.replaced, 'the worker is connected to another master');
+      }
+    } catch (error) {
+      // After an outage we are told to look again.
+      if (!isOutage(error)) log.error({ err: error }, 'cannot look whom to cut off');
+    }
+  }
+
+  async #flush(): Promise<void> {
+    const seen = [...this.#byWorker].map(([id, session]) => ({
+      id,
+      silentMs: session.silentMs(),
+      diskFree: session.diskFree,
+    }));
+    try {
+      if (seen.length > 0) await markSeen(this.db, seen);
+    } catch (error) {
+      if (!isOutage(error)) log.error({ err: error }, 'cannot write down who was heard');
+    }
+    await this.#depart();
+  }
+
+  /** Writes departures down; those that cannot be now are tried again with the next flush. */
+  async #depart(): Promise<void> {
+    await this.#departing;
+    const gone = this.#departures.splice(0);
+    if (gone.length === 0) return;
+    this.#departing = this.db
+      .transaction(async (tx) => {
+        const names = await markDeparted(tx, gone);
+        const events = names.map((worker) => ({ kind: 'worker.offline' as const, worker }));
+        await this.events.append(tx, events);
+      })
+      .catch((error: unknown) => {
+        this.#departures.unshift(...gone);
+        if (!isOutage(error)) log.error({ err: error }, 'cannot write down who has left');
+      });
+    await this.#departing;
+    this.#departing = undefined;
+  }
+
+  /** Tries until the database is there again. */
+  async #insist(act: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await act();
+      } catch (error) {
+        if (!isOutage(error)) return log.error({ err: error }, 'cannot write for a worker');
+        await sleep(GIVE_BACK_RETRY_MS, undefined, { ref: false });
+      }
+    }
+  }
+}
+
+function shut(code: CloseCode, reason: string): Greeting {
+  return { type: 'shut', code, reason };
+}
+
+const CONNECTED = 'impgem_workers_connected';
+const PAUSED = 'impgem_worker_sockets_paused';
+const CLOSES = 'impgem_worker_closes_total';
+const METRICS = [CONNECTED, PAUSED, CLOSES];
+
+function connectedGauge(sessions: () => Iterable<WorkerSession>): void {
+  for (const name of [CONNECTED, PAUSED]) register.removeSingleMetric(name);
+  const connected: Gauge = new Gauge({
+    name: CONNECTED,
+    help: 'Workers connected to this master, by condition',
+    labelNames: ['condition'],
+    collect(): void {
+      connected.reset();
+      for (const { condition, isOpen } of sessions()) if (isOpen) connected.inc({ condition });
+    },
+  });
+  const paused: Gauge = new Gauge({
+    name: PAUSED,
+    help: 'Worker sockets that are not read, since too much waits to be stored',
+    collect: (): void => paused.set([...sessions()].filter(({ isPaused }) => isPaused).length),
+  });
+}
+
+function closeCounter(): Counter {
+  register.removeSingleMetric(CLOSES);
+  return new Counter({
+    name: CLOSES,
+    help: 'Worker connections that this master closed, by close code',
+    labelNames: ['code'],
+  });
+}

@@ -1,0 +1,372 @@
+import { FarmError } from '@impgem/kit';
+import {
+  acceptWorker,
+  CLOSE,
+  decideMaster,
+  decodeFrame,
+  FrameError,
+  masterCodec,
+  MessageError,
+  workerCodec,
+  type ArtifactDone,
+  type ArtifactFrame,
+  type ArtifactOffer,
+  type CloseCode,
+  type Hello,
+  type MasterCommand,
+  type MasterEvent,
+  type MasterMessage,
+  type MasterState,
+  type Reason,
+} from '@impgem/protocol';
+import type { RawData, WebSocket } from 'ws';
+import {
+  PENDING_LIMIT,
+  type JournalRecord,
+  type JournalSource,
+  type Outcome,
+} from '../journal/index.js';
+import { isOutage, logger } from '../platform/index.js';
+import type { Assignment, Claimant, Taker } from '../scheduling/index.js';
+import type { ServeWorker } from './serve-worker.js';
+import { storable } from './storable.js';
+import type { WorkerIdentity } from './worker-rows.js';
+
+/** Bytes of one worker that are received and not stored, above which its socket is not read. */
+export const PENDING_PER_WORKER = 4 * 1024 * 1024;
+/** Bytes that a worker has not taken from its socket, above which it is cut off. */
+const UNSENT_LIMIT = 16 * 1024 * 1024;
+/** How long it may take to close politely. */
+const CLOSE_MS = 2000;
+/** RFC 6455 gives a reason 123 bytes. */
+const REASON_BYTES = 123;
+
+const log = logger('workers');
+
+/**
+ * One connection of a worker: a thin shell around `decideMaster`. It reads frames, runs the commands, and passes
+ * on what journal, dispatcher and artifacts answer. Reading stops while too much waits to be stored.
+ */
+export class WorkerSession implements JournalSource, Taker {
+  #state: MasterState = acceptWorker(performance.now());
+  #condition: 'online' | 'suspect' | 'draining' = 'online';
+  #claimant: Claimant | undefined;
+  #pending = 0;
+  #paused = false;
+  /** The process that said hello. */
+  process: string | undefined;
+  diskFree: number | null = null;
+  /** Per artifact, what is being done with its frames, in their order. */
+  readonly #artifacts = new Map<string, Promise<void>>();
+
+  constructor(
+    private readonly socket: WebSocket,
+    readonly worker: WorkerIdentity,
+    private readonly serve: ServeWorker,
+  ) {
+    socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    socket.on('pong', () => this.#step({ type: 'heard' }));
+    // The close that follows says all; a frame that is too big ends here too.
+    socket.on('error', (err) => log.info({ err, worker: worker.name }, 'worker socket failed'));
+    socket.on('close', (code) => {
+      log.info({ worker: worker.name, code }, 'worker disconnected');
+      this.#step({ type: 'closed' });
+      this.serve.left(this);
+    });
+  }
+
+  // ── For the sessions' registry ──
+
+  get condition(): 'online' | 'suspect' | 'draining' {
+    return this.#condition;
+  }
+
+  get isOpen(): boolean {
+    return this.#state.phase === 'open';
+  }
+
+  get isClosed(): boolean {
+    return this.#state.phase === 'closed';
+  }
+
+  get heardAt(): number {
+    return this.#state.heardAt;
+  }
+
+  get isPaused(): boolean {
+    return this.#paused;
+  }
+
+  silentMs(): number {
+    return this.#paused ? 0 : performance.now() - this.#state.heardAt;
+  }
+
+  tick(): void {
+    this.#step({ type: 'tick' });
+  }
+
+  close(code: CloseCode, reason: string): void {
+    this.#step({ type: 'shut', code, reason });
+  }
+
+  /** Resolves with whether the peer answers a ping in time. */
+  answers(withinMs: number): Promise<boolean> {
+    if (this.#paused) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const decide = (alive: boolean) => {
+        clearTimeout(timer);
+        this.socket.off('pong', heard).off('message', heard).off('close', gone);
+        resolve(alive);
+      };
+      const heard = () => decide(true);
+      const gone = () => decide(false);
+      const timer = setTimeout(gone, withinMs);
+      this.socket.on('pong', heard).on('message', heard).on('close', gone);
+      this.socket.ping();
+    });
+  }
+
+  /** Ends it without a word: it was proven dead. */
+  terminate(): void {
+    this.#step({ type: 'closed' });
+    this.serve.left(this);
+    this.socket.terminate();
+  }
+
+  // ── Taker ──
+
+  get claimant(): Claimant {
+    if (!this.#claimant) throw new Error('a session takes work after its greeting');
+    return this.#claimant;
+  }
+
+  /** The greeting is committed: from now on it may be given work. */
+  admit(claimant: Claimant): void {
+    this.#claimant = claimant;
+  }
+
+  credit(): number {
+    return this.#state.phase === 'open' && !this.#paused ? this.#state.credit : 0;
+  }
+
+  assign(assignments: Assignment[]): boolean {
+    if (this.#state.phase !== 'open') return false;
+    this.#step({ type: 'assigned', assignments });
+    return true;
+  }
+
+  held(): { build: number; epoch: number }[] {
+    return [...this.#state.attempts].flatMap(([key, { state }]) => {
+      const [build, epoch] = key.split('-').map(Number);
+      return state === 'held' ? [{ build: build ?? 0, epoch: epoch ?? 0 }] : [];
+    });
+  }
+
+  cancel(build: number, epoch: number, reason: Reason): void {
+    this.#step({ type: 'cancel', build, epoch, reason });
+  }
+
+  taken(build: number, epoch: number, reason: Reason): void {
+    this.#step({ type: 'taken', build, epoch, reason });
+    this.#forget(build, epoch);
+  }
+
+  // ── JournalSource ──
+
+  outcome(outcome: Outcome): void {
+    const { build, epoch } = outcome;
+    switch (outcome.type) {
+      case 'committed':
+      case 'gap':
+        return this.#step(outcome);
+      case 'finished':
+        this.#step({ type: 'finished', build, epoch });
+        return this.#forget(build, epoch);
+      case 'taken':
+        return this.taken(build, epoch, STALE);
+      case 'corrupt':
+        log.warn({ build, epoch, worker: this.worker.name }, outcome.problem);
+        return this.#step({ type: 'malformed', reason: outcome.problem });
+    }
+  }
+
+  failed(): void {
+    this.close(CLOSE.unavailable, 'the journal cannot be stored');
+  }
+
+  drained(bytes: number): void {
+    this.#pending -= bytes;
+    const calm =
+      this.#pending < PENDING_PER_WORKER / 2 && this.serve.journal.pendingBytes < PENDING_LIMIT / 2;
+    // With nothing of its own pending nobody would wake it up again.
+    if (this.#paused && (calm || this.#pending === 0)) this.#pause(false);
+  }
+
+  // ── The machine ──
+
+  #receive(data: RawData, isBinary: boolean): void {
+    // Once closed, what still comes in is not even parsed.
+    if (this.isClosed) return;
+    this.#step(read(data as Buffer, isBinary));
+  }
+
+  #step(event: MasterEvent): void {
+    const { state, commands } = decideMaster(this.#state, event, performance.now());
+    this.#state = state;
+    for (const command of commands) this.#run(command);
+  }
+
+  #run(command: MasterCommand): void {
+    switch (command.type) {
+      case 'send':
+        return this.#send(command.message);
+      case 'close':
+        return this.#close(command.code, command.reason);
+      case 'ping':
+        return this.socket.ping();
+      case 'greet':
+        return void this.#greet(command.hello);
+      case 'append':
+        return this.#append(command.record);
+      case 'give-back':
+        return this.serve.giveBack(this, command.refuse);
+      case 'artifact':
+        return this.#artifact(command.item);
+      case 'hungry':
+        return this.serve.dispatcher.wake();
+      case 'condition':
+        this.#condition = command.condition;
+        if (command.condition === 'draining') this.serve.draining(this);
+        return;
+      case 'disk':
+        this.diskFree = command.free;
+    }
+  }
+
+  #send(message: MasterMessage): void {
+    this.socket.send(masterCodec.stringify(message));
+    if (this.socket.bufferedAmount <= UNSENT_LIMIT) return;
+    log.warn({ worker: this.worker.name }, 'the worker does not read; cut off');
+    this.terminate();
+  }
+
+  #close(code: CloseCode, reason: string): void {
+    log.info({ worker: this.worker.name, code, reason }, 'closing a worker socket');
+    this.serve.closed(code);
+    // The peer's answer must be read.
+    this.socket.resume();
+    this.socket.close(code, cut(reason));
+    setTimeout(() => this.socket.terminate(), CLOSE_MS).unref();
+    this.serve.left(this);
+  }
+
+  async #greet(hello: Hello): Promise<void> {
+    this.process = hello.process;
+    const answer = await this.serve.greet(this, hello);
+    this.#step(answer);
+    if (this.isOpen) this.serve.dispatcher.join(this);
+  }
+
+  #append(record: JournalRecord): void {
+    this.#hold(this.serve.journal.append(this, record));
+  }
+
+  #hold(bytes: number): void {
+    this.#pending += bytes;
+    if (this.#paused) return;
+    if (this.#pending > PENDING_PER_WORKER || this.serve.journal.pendingBytes > PENDING_LIMIT)
+      this.#pause(true);
+  }
+
+  #pause(paused: boolean): void {
+    if (this.socket.readyState !== this.socket.OPEN) return;
+    this.#paused = paused;
+    if (paused) this.socket.pause();
+    else this.socket.resume();
+    this.#step({ type: 'deaf', deaf: paused });
+    if (!paused) this.serve.dispatcher.wake();
+  }
+
+  /** What was received of artifacts that nobody finishes now. */
+  #forget(build: number, epoch: number): void {
+    this.serve.artifacts.forget(build, epoch).catch((err: unknown) => {
+      log.error({ err, build, epoch }, 'cannot clear away parts of artifacts');
+    });
+  }
+
+  /** Frames of one artifact one after the other, of several side by side. */
+  #artifact(item: ArtifactOffer | ArtifactDone | ArtifactFrame): void {
+    const bytes = 'kind' in item ? item.payload.length : 0;
+    this.#hold(bytes);
+    const key = `${item.build}-${item.epoch}-${item.artifact}`;
+    const turn = (this.#artifacts.get(key) ?? Promise.resolve())
+      .then(() => this.#takeArtifact(item))
+      .finally(() => {
+        if (this.#artifacts.get(key) === turn) this.#artifacts.delete(key);
+        this.drained(bytes);
+      });
+    this.#artifacts.set(key, turn);
+  }
+
+  async #takeArtifact(item: ArtifactOffer | ArtifactDone | ArtifactFrame): Promise<void> {
+    if (this.isClosed) return;
+    const { build, epoch, artifact } = item;
+    const about = { build, epoch, artifact };
+    const { artifacts } = this.serve;
+    try {
+      if ('kind' in item) {
+        const { offset } = await artifacts.write(item);
+        return this.#step({
+          type: 'artifact',
+          message: { type: 'artifact.ack', ...about, offset },
+        });
+      }
+      if (!(await this.serve.holds(this, item))) return this.taken(build, epoch, STALE);
+      if ('path' in item) {
+        const { offset } = await artifacts.offer(this.worker.name, item);
+        this.#step({ type: 'artifact', message: { type: 'artifact.accept', ...about, offset } });
+      } else {
+        await artifacts.done(item);
+        this.#step({ type: 'artifact', message: { type: 'artifact.stored', ...about } });
+      }
+    } catch (error) {
+      this.#artifactFailed(about, error);
+    }
+  }
+
+  #artifactFailed(about: { build: number; epoch: number; artifact: number }, error: unknown): void {
+    if (isOutage(error)) return this.close(CLOSE.unavailable, 'the database does not answer');
+    const refused = error instanceof FarmError;
+    if (!refused) log.error({ err: error, ...about }, 'cannot take an artifact');
+    const reason = {
+      code: 'artifact-refused',
+      message: refused ? error.message : 'the master met an error of its own',
+    };
+    this.#step({ type: 'artifact', message: { type: 'artifact.refused', ...about, reason } });
+  }
+}
+
+const STALE: Reason = { code: 'stale', message: 'the build is not with this worker any more' };
+
+function read(bytes: Buffer, isBinary: boolean): MasterEvent {
+  try {
+    if (isBinary) return { type: 'frame', frame: decodeFrame(bytes) };
+    const text = bytes.toString('utf8');
+    const message = workerCodec.parse(text);
+    // Only an escape can bring what cannot be stored.
+    return { type: 'message', message: text.includes('\\u') ? storable(message) : message };
+  } catch (error) {
+    if (!(error instanceof MessageError || error instanceof FrameError)) throw error;
+    return { type: 'malformed', reason: error.message };
+  }
+}
+
+/** Cut to what a close frame can carry, at a character's border. */
+function cut(reason: string): string {
+  const bytes = Buffer.from(reason);
+  if (bytes.length <= REASON_BYTES) return reason;
+  return bytes
+    .subarray(0, REASON_BYTES)
+    .toString('utf8')
+    .replace(/\uFFFD+$/, '');
+}

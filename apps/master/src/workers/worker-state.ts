@@ -1,0 +1,35 @@
+import type { Worker } from '@impgem/client';
+import { MASTER_LIMITS } from '@impgem/protocol';
+
+/** How often a master writes down whom it hears. */
+export const SEEN_FLUSH_MS = 20_000;
+/** A connection whose master has written nothing for so long is one of a dead master. */
+const STALE_MS = 3 * SEEN_FLUSH_MS;
+
+export interface WorkerFacts {
+  revoked_at: Date | null;
+  connected_at: Date | null;
+  disconnected_at: Date | null;
+  last_seen_at: Date | null;
+  draining: boolean;
+  /** Builds it holds. */
+  running: number;
+}
+
+/**
+ * The state of a worker as people see it. `here` is what this master's own connection knows, which is fresher
+ * than the row; a worker of another master is told from the row alone.
+ */
+export function shownState(
+  row: WorkerFacts,
+  now: Date,
+  here?: 'online' | 'suspect' | 'draining',
+): Worker['state'] {
+  if (row.revoked_at) return 'revoked';
+  if (here) return here;
+  const silentMs = now.getTime() - (row.last_seen_at?.getTime() ?? 0);
+  if (row.connected_at && !row.disconnected_at && silentMs < STALE_MS)
+    return row.draining ? 'draining' : 'online';
+  if (row.running === 0) return 'offline';
+  return silentMs < MASTER_LIMITS.lostMs ? 'suspect' : 'lost';
+}

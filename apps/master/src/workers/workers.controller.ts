@@ -1,0 +1,221 @@
+import {
+  Body,
+  Controller,
+  Delete,
+  Get,
+  Headers,
+  HttpCode,
+  Param,
+  Post,
+  Query,
+} from '@nestjs/common';
+import {
+  ApiBearerAuth,
+  ApiCreatedResponse,
+  ApiNoContentResponse,
+  ApiOkResponse,
+  ApiProperty,
+  ApiPropertyOptional,
+  ApiTags,
+} from '@nestjs/swagger';
+import {
+  ArrayMaxSize,
+  ArrayUnique,
+  IsArray,
+  IsInt,
+  IsOptional,
+  IsString,
+  Matches,
+  Max,
+  Min,
+} from 'class-validator';
+import type {
+  NewRegistrationToken,
+  Page,
+  RegistrationToken,
+  Worker,
+  WorkerCredential,
+} from '@impgem/client';
+import { bearer, Caller } from '../access/index.js';
+import { ApiPage, PageQuery, Public, Requires } from '../platform/index.js';
+import { Registration } from './registration.js';
+import { Workers } from './workers.js';
+
+const LABEL = /^[A-Za-z0-9][A-Za-z0-9._/=-]{0,99}$/;
+const LABEL_RULE = {
+  each: true,
+  message:
+    'a label has 1 to 100 letters, digits and . _ / = -, and begins with a letter or a digit',
+};
+const STATES = ['online', 'suspect', 'lost', 'offline', 'draining', 'revoked'] as const;
+
+export class RegistrationTokenWish {
+  @ApiPropertyOptional({ type: 'integer', default: 1, minimum: 1, maximum: 10_000 })
+  @IsOptional()
+  @IsInt()
+  @Min(1)
+  @Max(10_000)
+  uses: number = 1;
+
+  @ApiPropertyOptional({ type: 'integer', default: 86_400, description: 'seconds' })
+  @IsOptional()
+  @IsInt()
+  @Min(1)
+  @Max(365 * 86_400)
+  expiresIn: number = 86_400;
+
+  @ApiPropertyOptional({
+    type: [String],
+    description: 'labels that its workers may claim; any when left out',
+  })
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(64)
+  @ArrayUnique()
+  @IsString({ each: true })
+  @Matches(LABEL, LABEL_RULE)
+  labels?: string[];
+}
+
+export class RegistrationTokenDto implements RegistrationToken {
+  @ApiProperty() id!: string;
+  @ApiProperty({ type: 'integer' }) usesLeft!: number;
+  @ApiProperty({ type: [String], nullable: true }) labels!: string[] | null;
+  @ApiProperty({ format: 'date-time' }) createdAt!: string;
+  @ApiProperty({ format: 'date-time' }) expiresAt!: string;
+  @ApiProperty({ type: String, format: 'date-time', nullable: true }) revokedAt!: string | null;
+}
+
+export class NewRegistrationTokenDto extends RegistrationTokenDto implements NewRegistrationToken {
+  @ApiProperty({ description: '`igr_<id>_<secret>`; told only here' }) token!: string;
+}
+
+export class WorkerWish {
+  @ApiProperty({ description: 'unique among the workers', example: 'builder-1' })
+  @IsString()
+  @Matches(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, {
+    message:
+      'name has 1 to 63 letters, digits, dots, dashes and underscores, and begins with a letter or digit',
+  })
+  name!: string;
+
+  @ApiPropertyOptional({ type: [String] })
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(64)
+  @IsString({ each: true })
+  @Matches(LABEL, LABEL_RULE)
+  labels?: string[];
+}
+
+export class WorkerCredentialDto implements WorkerCredential {
+  @ApiProperty({ format: 'uuid' }) id!: string;
+  @ApiProperty() name!: string;
+  @ApiProperty({ format: 'uuid' }) farm!: string;
+  @ApiProperty({ description: '`igw_<id>_<secret>`; told only here' }) token!: string;
+}
+
+export class WorkerPlatformDto {
+  @ApiProperty() os!: string;
+  @ApiProperty() arch!: string;
+  @ApiProperty() hostname!: string;
+  @ApiProperty({ type: 'integer' }) cpus!: number;
+  @ApiProperty({ type: 'integer', description: 'bytes' }) memory!: number;
+}
+
+export class WorkerDto implements Worker {
+  @ApiProperty({ format: 'uuid' }) id!: string;
+  @ApiProperty() name!: string;
+  @ApiProperty({ enum: STATES }) state!: Worker['state'];
+  @ApiProperty({ type: [String] }) labels!: string[];
+  @ApiProperty({ type: String, enum: ['docker', 'host', 'scripted'], nullable: true })
+  executor!: Worker['executor'];
+  @ApiProperty({ type: 'integer' }) slots!: number;
+  @ApiProperty({ type: 'integer', description: 'builds it holds now' }) running!: number;
+  @ApiProperty({ type: String, nullable: true }) version!: string | null;
+  @ApiProperty({ type: WorkerPlatformDto, nullable: true }) platform!: WorkerPlatformDto | null;
+  @ApiProperty({ type: String, format: 'date-time', nullable: true }) connectedAt!: string | null;
+  @ApiProperty({ type: String, format: 'date-time', nullable: true }) lastSeenAt!: string | null;
+  @ApiProperty({ format: 'date-time' }) registeredAt!: string;
+  @ApiProperty({ type: 'integer', nullable: true, description: 'bytes' })
+  diskFree!: number | null;
+}
+
+@ApiTags('workers')
+@Controller('api/v1/registration-tokens')
+@Requires('admin')
+export class RegistrationTokensController {
+  constructor(private readonly registration: Registration) {}
+
+  @Get()
+  @ApiPage(RegistrationTokenDto)
+  list(@Query() query: PageQuery): Promise<Page<RegistrationToken>> {
+    return this.registration.listTokens(query);
+  }
+
+  @Post()
+  @ApiCreatedResponse({ type: NewRegistrationTokenDto })
+  create(
+    @Body() wish: RegistrationTokenWish,
+    @Caller() caller: Caller,
+  ): Promise<NewRegistrationToken> {
+    return this.registration.createToken(wish, caller);
+  }
+
+  @Delete(':id')
+  @HttpCode(204)
+  @ApiNoContentResponse({ description: 'revoked; workers that registered with it stay' })
+  async revoke(@Param('id') id: string, @Caller() caller: Caller): Promise<void> {
+    await this.registration.revokeToken(id, caller);
+  }
+}
+
+@ApiTags('workers')
+@Controller('api/v1/workers')
+@Requires('read')
+export class WorkersController {
+  constructor(
+    private readonly workers: Workers,
+    private readonly registration: Registration,
+  ) {}
+
+  @Get()
+  @ApiPage(WorkerDto)
+  list(@Query() query: PageQuery): Promise<Page<Worker>> {
+    return this.workers.list(query);
+  }
+
+  /** Takes a registration token, not an API token. */
+  @Post('register')
+  @Public()
+  @ApiBearerAuth()
+  @ApiCreatedResponse({ type: WorkerCredentialDto })
+  register(
+    @Headers('authorization') authorization: string | undefined,
+    @Body() wish: WorkerWish,
+  ): Promise<WorkerCredential> {
+    return this.registration.register(bearer(authorization), wish);
+  }
+
+  @Get(':name')
+  @ApiOkResponse({ type: WorkerDto })
+  get(@Param('name') name: string): Promise<Worker> {
+    return this.workers.get(name);
+  }
+
+  @Post(':name/rotate')
+  @Requires('admin')
+  @HttpCode(200)
+  @ApiOkResponse({ type: WorkerCredentialDto })
+  rotate(@Param('name') name: string, @Caller() caller: Caller): Promise<WorkerCredential> {
+    return this.workers.rotate(name, caller);
+  }
+
+  @Delete(':name')
+  @Requires('admin')
+  @HttpCode(204)
+  @ApiNoContentResponse({ description: 'cut off; its builds go to others' })
+  async revoke(@Param('name') name: string, @Caller() caller: Caller): Promise<void> {
+    await this.workers.revoke(name, caller);
+  }
+}

@@ -1,0 +1,114 @@
+import { Injectable } from '@nestjs/common';
+import type { Page, Worker, WorkerCredential } from '@impgem/client';
+import { FarmError } from '@impgem/kit';
+import { Audit, mintToken, type Caller } from '../access/index.js';
+import { Events } from '../events/index.js';
+import { Database, pageOf, type PageQuery } from '../platform/index.js';
+import { Leases } from '../scheduling/index.js';
+import { Sessions } from './sessions.js';
+import { shownState, type WorkerFacts } from './worker-state.js';
+
+interface WorkerRow extends WorkerFacts {
+  id: string;
+  name: string;
+  labels: string[];
+  executor: Worker['executor'];
+  slots: number;
+  version: string | null;
+  platform: Worker['platform'];
+  disk_free: number | null;
+  registered_at: Date;
+}
+
+/** The workers as admins see them. */
+@Injectable()
+export class Workers {
+  constructor(
+    private readonly db: Database,
+    private readonly leases: Leases,
+    private readonly events: Events,
+    private readonly audit: Audit,
+    private readonly sessions: Sessions,
+  ) {}
+
+  /** Those that are not revoked, by name. */
+  async list({ after, limit }: PageQuery): Promise<Page<Worker>> {
+    const rows = await this.db.query<WorkerRow>(LIST, [after ?? null, limit + 1]);
+    return pageOf(
+      rows.map((row) => this.#toWorker(row)),
+      limit,
+      ({ name }) => name,
+    );
+  }
+
+  /** A revoked one too, when no other has the name now. Rejects with `not-found`. */
+  async get(name: string): Promise<Worker> {
+    const [row] = await this.db.query<WorkerRow>(GET, [name]);
+    if (!row) throw unknown(name);
+    return this.#toWorker(row);
+  }
+
+  /** The old credential is void at once, and so is the connection that used it. Rejects with `not-found`. */
+  async rotate(name: string, by: Caller): Promise<WorkerCredential> {
+    return this.db.transaction(async (tx) => {
+      const [row] = await tx.query<{ id: string; farm: string }>(FIND, [name]);
+      if (!row) throw unknown(name);
+      const { token, hash } = mintToken('igw', row.id.replaceAll('-', ''));
+      await tx.query('UPDATE workers SET secret_hash = $2 WHERE id = $1', [row.id, hash]);
+      await this.audit.record(tx, by, 'worker.rotate', name, { id: row.id });
+      await tx.query('NOTIFY access');
+      return { id: row.id, name, farm: row.farm, token };
+    });
+  }
+
+  /** Cuts the worker off and gives its builds to others. Rejects with `not-found`. */
+  async revoke(name: string, by: Caller): Promise<void> {
+    await this.db.transaction(async (tx) => {
+      const [row] = await tx.query<{ id: string }>(FIND, [name]);
+      if (!row) throw unknown(name);
+      await tx.query('UPDATE workers SET revoked_at = now() WHERE id = $1', [row.id]);
+      const reason = { code: 'revoked', message: `worker ${name} was revoked` };
+      const events = await this.leases.abandon(tx, row.id, reason);
+      await this.events.append(tx, [...events, { kind: 'worker.revoked', worker: name }]);
+      await this.audit.record(tx, by, 'worker.revoke', name, { id: row.id });
+      await tx.query('NOTIFY access');
+    });
+  }
+
+  #toWorker(row: WorkerRow): Worker {
+    const here = this.sessions.of(row.id);
+    const seen = here ? new Date(Date.now() - here.silentMs()) : row.last_seen_at;
+    return {
+      id: row.id,
+      name: row.name,
+      state: shownState(row, new Date(), here?.condition),
+      labels: row.labels,
+      executor: row.executor,
+      slots: row.slots,
+      running: row.running,
+      version: row.version,
+      platform: row.platform,
+      connectedAt: row.disconnected_at ? null : (row.connected_at?.toISOString() ?? null),
+      lastSeenAt: seen?.toISOString() ?? null,
+      registeredAt: row.registered_at.toISOString(),
+      diskFree: here?.diskFree ?? row.disk_free,
+    };
+  }
+}
+
+function unknown(name: string): FarmError {
+  return new FarmError('not-found', `there is no worker ${name}`);
+}
+
+const SELECT = `
+  SELECT w.id, w.name, w.labels, w.executor, w.slots, w.version, w.platform, w.disk_free, w.draining,
+         w.registered_at, w.connected_at, w.disconnected_at, w.last_seen_at, w.revoked_at,
+         (SELECT count(*) FROM leases l WHERE l.worker_id = w.id AND l.lost_at IS NULL) AS running
+  FROM workers w`;
+const LIST = `${SELECT}
+  WHERE w.revoked_at IS NULL AND ($1::text IS NULL OR w.name > $1) ORDER BY w.name LIMIT $2`;
+const GET = `${SELECT} WHERE w.name = $1 ORDER BY w.revoked_at DESC NULLS FIRST LIMIT 1`;
+// Before the leases, like a hello does: the two exclude each other.
+const FIND = `
+  SELECT id, (SELECT id FROM farm) AS farm FROM workers
+  WHERE name = $1 AND revoked_at IS NULL FOR UPDATE`;
