@@ -4,7 +4,7 @@ import type { NewRegistrationToken, Worker, WorkerCredential } from '@impgem/cli
 import { CLOSE, encodeFrame, type MasterMessage } from '@impgem/protocol';
 import { until } from '../scheduling/testing.js';
 import { testMaster, type TestMaster } from '../testing/test-master.js';
-import { FakeWorker } from './fake-worker.js';
+import { FakeWorker } from './testing.js';
 
 let master: TestMaster;
 const opened: FakeWorker[] = [];
