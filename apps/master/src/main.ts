@@ -16,10 +16,13 @@ function onSignal(name: NodeJS.Signals): void {
   stopping = true;
   log.info({ signal: name }, 'stopping');
   starting.abort(new FarmError('stopping', 'stopped while it started'));
-  void master?.stop().then(() => {
-    log.info('stopped');
-    process.exit(0);
-  });
+  void master?.stop().then(stopped);
+}
+
+function stopped(inTime: boolean): void {
+  if (!inTime) return leave(1);
+  log.info('stopped');
+  process.exit(0);
 }
 
 function leave(code: number): void {
@@ -43,7 +46,7 @@ try {
     onPostgres: (started) => (postgres = started),
   });
   // The signal came after the last look at it.
-  if (stopping) await master.stop().then(() => process.exit(0));
+  if (stopping) stopped(await master.stop());
 } catch (error) {
   if (stopping) process.exit(0);
   if (error instanceof FarmError) log.fatal({ code: error.code }, error.message);

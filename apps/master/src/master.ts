@@ -26,8 +26,8 @@ export interface Master {
   url: string;
   app: NestFastifyApplication;
   database: Database;
-  /** Resolves when all is closed, or after `limits.stopMs` whatever is still open. */
-  stop(): Promise<void>;
+  /** Resolves with `true` when all is closed, or after `limits.stopMs` with `false`. */
+  stop(): Promise<boolean>;
 }
 
 /** What has been started so far, in order, each with its end; ended from the last to the first. */
@@ -78,7 +78,7 @@ export async function startMaster(
     const dataSource = await entitiesOf(url).initialize();
     endings.push('entities', () => dataSource.destroy());
     const app = await createApp({ config, database, dataSource, lifecycle });
-    endings.push('application', () => app.close());
+    endings.push('application', () => closeApp(app, config.limits.stopMs / 2));
     await app.init();
     signal.throwIfAborted();
     await closeRoom();
@@ -96,14 +96,22 @@ export async function startMaster(
         const late = new AbortController();
         const deadline = sleep(config.limits.stopMs, 'late', { signal: late.signal, ref: false });
         const first = await Promise.race([endings.run(), deadline.catch(() => undefined)]);
-        if (first === 'late') log.warn('stopped before everything had ended');
         late.abort();
+        if (first === 'late') log.warn('not everything ended in time');
+        return first !== 'late';
       },
     };
   } catch (error) {
     await endings.run();
     throw error;
   }
+}
+
+/** Downloads and viewers that are still there after `graceMs` are cut. */
+async function closeApp(app: NestFastifyApplication, graceMs: number): Promise<void> {
+  const { server } = app.getHttpAdapter().getInstance();
+  const timer = setTimeout(() => server.closeAllConnections(), graceMs);
+  await app.close().finally(() => clearTimeout(timer));
 }
 
 export interface StartOptions {

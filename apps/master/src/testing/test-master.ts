@@ -66,9 +66,11 @@ export async function testMaster(changes: Partial<MasterConfig> = {}): Promise<T
       return (await answer.json()) as { id: string; name: string; token: string };
     },
     async stop() {
-      await master.stop();
+      const inTime = await master.stop();
       await database.drop();
       await rm(dataDir, { recursive: true, force: true });
+      if (!inTime) throw new Error('the master did not stop in time');
+      return inTime;
     },
   };
 }

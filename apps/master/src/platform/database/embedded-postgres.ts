@@ -160,8 +160,12 @@ async function initialise(place: Omit<Place, 'password'>, say: Say): Promise<str
     '--no-locale',
     ...(place.settings.fsync === 'off' ? ['--no-sync'] : []),
   ]);
-  if (code !== 0)
-    throw new FarmError('postgres-failed', `initdb ended with ${code}: ${stderr.trim()}`);
+  if (code !== 0) {
+    const advice = stderr.includes('could not look up effective user ID')
+      ? ' (PostgreSQL wants an entry for it in /etc/passwd; add one, or set DATABASE_URL)'
+      : '';
+    throw new FarmError('postgres-failed', `initdb ended with ${code}: ${stderr.trim()}${advice}`);
+  }
   await rename(half, place.data);
   say('made a new database', { folder: place.data });
   return password;

@@ -41,6 +41,11 @@ export async function prepareHttp(
     void reply.code(503).headers({ ...headers, connection: 'close' });
     void reply.type(PROBLEM_TYPE).send(problem);
   });
+  http.addHook('onSend', (_request, reply, payload, done) => {
+    // A request that was running when the stop began would leave its connection open until it times out.
+    if (lifecycle.state === 'stopping') void reply.header('connection', 'close');
+    done(null, payload);
+  });
   measure(http, database);
   await app.register(cookie);
   await app.register(helmet, security(config.publicUrl.startsWith('https:')));

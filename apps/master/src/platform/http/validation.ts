@@ -11,6 +11,8 @@ export function validationPipe(): ValidationPipe {
     forbidNonWhitelisted: true,
     transform: true,
     stopAtFirstError: true,
+    // The class is needed to name its known keys; Nest leaves it out otherwise.
+    validationError: { target: true, value: false },
     exceptionFactory: (errors) => {
       const problems = problemsOf(errors);
       const text = problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
