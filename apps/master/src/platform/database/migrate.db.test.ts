@@ -1,0 +1,72 @@
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { testDatabase, type TestDatabase } from '@impgem/testkit';
+// Loads every entity.
+import '../../app.module.js';
+import { Database } from './database.js';
+import { dataSource, migrationSource } from './data-source.js';
+import { migrate } from './migrate.js';
+import { dumpSchema } from './schema-dump.js';
+
+let test: TestDatabase;
+let database: Database;
+
+beforeAll(async () => {
+  test = await testDatabase({ empty: true });
+  database = new Database({ url: test.url });
+});
+afterAll(async () => {
+  await database.close();
+  await test.drop();
+});
+
+async function migrateOnce(url: string): Promise<string[]> {
+  const source = await migrationSource(url).initialize();
+  try {
+    return await migrate(source);
+  } finally {
+    await source.destroy();
+  }
+}
+
+describe('migrations', () => {
+  it('run once, whoever starts at the same time', async () => {
+    const runs = await Promise.all([migrateOnce(test.url), migrateOnce(test.url)]);
+    const names = runs.flat();
+    expect(names.length).toBeGreaterThan(0);
+    expect(new Set(names).size).toBe(names.length);
+    expect(await migrateOnce(test.url)).toEqual([]);
+    expect(await database.query('SELECT count(*) n FROM farm')).toEqual([{ n: 1 }]);
+  });
+
+  it('add up to the committed schema.sql', async () => {
+    const committed = await readFile(new URL('../../../schema.sql', import.meta.url), 'utf8');
+    // Differs? node tools/schema.mjs
+    expect(await dumpSchema(database)).toBe(committed);
+  });
+
+  it('leave no difference to the entities of the tables that they map', async () => {
+    const source = await dataSource(test.url).initialize();
+    try {
+      expect(source.entityMetadatas.length).toBeGreaterThan(0);
+      const mapped = source.entityMetadatas.map(({ tableName }) => tableName);
+      const { upQueries } = await source.driver.createSchemaBuilder().log();
+      const changes = upQueries
+        .map(({ query }) => query)
+        // Names of constraints and indexes are the migrations' business, and so are indexes as such.
+        .filter((query) => !/CONSTRAINT|INDEX/.test(query))
+        .filter((query) => mapped.some((table) => query.includes(`"${table}"`)));
+      expect(changes).toEqual([]);
+    } finally {
+      await source.destroy();
+    }
+  });
+
+  it('refuse a database that a newer master migrated', async () => {
+    await database.query(`INSERT INTO migrations (timestamp, name) VALUES (9, 'Later9')`);
+    await expect(migrateOnce(test.url)).rejects.toMatchObject({
+      code: 'database-newer',
+      message: expect.stringContaining('Later9'),
+    });
+  });
+});
