@@ -40,7 +40,7 @@ export function target(
   const files = [join(cwd, DEFAULT_DATA, 'client.json'), join(home, 'impgem', 'client.json')];
   for (const file of files) {
     const read = clientFile(file);
-    if (read?.token && (url === undefined || url === read.url))
+    if (read?.token && (url === undefined || checked(url) === checked(read.url)))
       return { url: checked(read.url), token: read.token, from: file };
   }
   return { url: checked(url ?? DEFAULT_URL), token: undefined, from: 'nowhere' };

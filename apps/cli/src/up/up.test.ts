@@ -1,0 +1,163 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { readFarmFile } from '@impgem/pipeline';
+import { Child } from './child.js';
+import { FarmFolder } from './farm-folder.js';
+import { choosePort } from './port.js';
+import { exampleOf } from './programs.js';
+import { quickstartFile } from './quickstart.js';
+import { sampleRepository } from './sample-repository.js';
+
+let folder: string;
+const signal = new AbortController().signal;
+const soon = { ms: 5000, signal };
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'impgem-up-'));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+async function program(text: string): Promise<Child> {
+  const file = join(folder, 'program.mjs');
+  await writeFile(file, text);
+  return new Child('worker', file, {}, join(folder, 'logs', 'worker.log'));
+}
+const never = async () => undefined;
+const isAlive = (pid: number | undefined) => {
+  try {
+    process.kill(pid ?? 0, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+describe('a child of impgem up', () => {
+  it('is awaited by a line of its log, and stops when asked', async () => {
+    const child = await program(
+      "process.on('SIGTERM', () => process.exit(0)); console.error('ready 7'); setInterval(() => {}, 1000)",
+    );
+    expect(await child.waitFor('ready', { line: (l) => /ready (\d)/.exec(l)?.[1] }, soon)).toBe(
+      '7',
+    );
+    await child.stop();
+    expect([child.end, isAlive(child.pid)]).toEqual(['exit code 0', false]);
+    expect(await readFile(child.logFile, 'utf8')).toBe('ready 7\n');
+  });
+
+  it('tells the end of its log when it ends too early', async () => {
+    const child = await program(
+      `console.error(JSON.stringify({ msg: 'no engine', err: { message: 'no socket' } })); process.exit(3)`,
+    );
+    await expect(child.waitFor('online', { poll: never }, soon)).rejects.toThrow(
+      /the worker ended before it was online \(exit code 3\)[^]*no engine: no socket[^]*worker\.log/,
+    );
+  });
+
+  it('gives up on one that does not get ready, and on Ctrl-C', async () => {
+    const child = await program('setInterval(() => {}, 1000)');
+    await expect(child.waitFor('online', { poll: never }, { ms: 0, signal })).rejects.toThrow(
+      'is not online',
+    );
+    const stop = AbortSignal.abort();
+    await expect(child.waitFor('online', { poll: never }, { ms: 9, signal: stop })).rejects.toThrow(
+      'interrupted',
+    );
+    await child.stop();
+    expect(isAlive(child.pid)).toBe(false);
+  });
+});
+
+describe('the port', () => {
+  it('is the one that was asked for, or an error that names the flag', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await expect(choosePort('127.0.0.1', port, 8010)).rejects.toThrow(
+      `port ${port} is taken by another program; choose one with --port`,
+    );
+    expect(await choosePort('127.0.0.1', undefined, port)).toBeGreaterThan(port);
+    server.close();
+    await once(server, 'close');
+    expect(await choosePort('127.0.0.1', port, 8010)).toBe(port);
+  });
+});
+
+describe('the farm folder', () => {
+  it('is refused while a farm runs in it', async () => {
+    const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', 'impgem']);
+    const farm = new FarmFolder(folder);
+    farm.write({ pid: other.pid ?? 0, url: 'http://127.0.0.1:8010', programs: [] });
+    await expect(farm.claim(() => {})).rejects.toThrow(
+      /a farm runs in .* already, at http:\/\/127\.0\.0\.1:8010 \(pid/,
+    );
+    other.kill('SIGKILL');
+    await once(other, 'exit');
+    await farm.claim(() => {});
+  });
+
+  it('stops what a killed farm left behind, but nothing else with its pid', async () => {
+    const left = spawn(process.execPath, [
+      '-e',
+      'setInterval(() => {}, 1000)',
+      '/x/master/main.js',
+    ]);
+    const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+    const gone = once(left, 'exit');
+    const farm = new FarmFolder(folder);
+    const programs = [
+      { pid: left.pid ?? 0, file: '/x/master/main.js' },
+      { pid: stranger.pid ?? 0, file: '/x/worker/main.js' },
+    ];
+    farm.write({ pid: 2 ** 22 + 1, url: '', programs });
+    const said: string[] = [];
+    await farm.claim((line) => said.push(line));
+    await gone;
+    expect([said.length, isAlive(stranger.pid)]).toEqual([1, true]);
+    stranger.kill('SIGKILL');
+    await once(stranger, 'exit');
+  });
+
+  it('tells other commands where its farm is', async () => {
+    new FarmFolder(folder).write({ pid: 1, url: 'http://127.0.0.1:8011', programs: [] });
+    expect(JSON.parse(await readFile(join(folder, 'client.json'), 'utf8'))).toEqual({
+      url: 'http://127.0.0.1:8011',
+      tokenFile: 'master/admin-token',
+    });
+  });
+});
+
+describe('the quick start', () => {
+  it('has a farm file that is right, with the repository and the image of this machine', async () => {
+    const text = await readFile(exampleOf('farm.yml'), 'utf8');
+    const { farm, problems } = readFarmFile(
+      quickstartFile(text, '/a b/$&/q.git', 'local/busybox:1'),
+    );
+    expect(problems).toEqual([]);
+    expect(farm?.builders.get('quickstart')).toMatchObject({
+      source: { git: '/a b/$&/q.git', ref: 'main' },
+      image: 'local/busybox:1',
+    });
+  });
+
+  it('makes a repository of a folder, and a commit only when something changed', async () => {
+    const project = join(folder, 'project');
+    const repository = join(folder, 'r.git');
+    const git = (...args: string[]) =>
+      execFileSync('git', ['-C', repository, ...args], { encoding: 'utf8' });
+    execFileSync('mkdir', [project]);
+    await writeFile(join(project, 'a.txt'), 'one');
+    await sampleRepository(project, repository);
+    await sampleRepository(project, repository);
+    expect(git('rev-list', '--count', 'main').trim()).toBe('1');
+    await writeFile(join(project, 'b.txt'), 'two');
+    await sampleRepository(project, repository);
+    expect(git('rev-list', '--count', 'main').trim()).toBe('2');
+    expect(git('ls-tree', '-r', '--name-only', 'main')).toBe('a.txt\nb.txt\n');
+  });
+});
