@@ -113,9 +113,8 @@ export const SETTINGS: Setting[] = [
   },
 ];
 
-/** Names with our prefix that belong to the other programs, so that one environment can serve all. */
-const OTHERS =
-  /^IMPGEM_(WORKER_.*|MASTER_URL|REGISTRATION_TOKEN|EXECUTOR|ALLOW_.*|CA_FILE|DOCKER_.*|POLICY_FILE|STEP_.*|NETWORKS_.*|URL|TOKEN|TEST_.*|BENCH_.*|HOST_.*)$/;
+/** Names of ours belong to the other programs too; only one this near to a setting is taken for a slip. */
+const SLIP = 2;
 
 type Environment = Record<string, string | undefined>;
 
@@ -125,9 +124,11 @@ type Environment = Record<string, string | undefined>;
 export function readConfig(environment: Environment = process.env): MasterConfig {
   const problems: string[] = [];
   const names = SETTINGS.map(({ name }) => name);
-  for (const name of Object.keys(environment))
-    if (name.startsWith('IMPGEM_') && !names.includes(name) && !OTHERS.test(name))
-      problems.push(`${name}: there is no such setting; nearest is ${nearest(name, names)}`);
+  for (const name of Object.keys(environment)) {
+    const meant = names.includes(name) ? undefined : nearest(name, names, SLIP);
+    if (name.startsWith('IMPGEM_') && meant)
+      problems.push(`${name}: there is no such setting; did you mean ${meant}?`);
+  }
   const get = (name: string) => environment[name] || undefined;
   const port = wholeNumber('IMPGEM_PORT', get('IMPGEM_PORT'), 8010, 0, 65_535, problems);
   const lostAfter = wholeNumber(

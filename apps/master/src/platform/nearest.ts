@@ -1,10 +1,18 @@
-import { closest, distance } from 'fastest-levenshtein';
+import { distance } from 'fastest-levenshtein';
 
-/** The known name most like the given one. Absent when nothing is near (more than half of it differs). */
-export function nearest(name: string, known: readonly string[]): string | undefined {
+/**
+ * The known name most like the given one. Absent when nothing is near: when more than `most` letters differ, by
+ * default half of them.
+ */
+export function nearest(
+  name: string,
+  known: readonly string[],
+  most: number = Math.max(2, name.length / 2),
+): string | undefined {
   if (known.length === 0) return undefined;
-  const best = closest(name.toLowerCase(), [...known]);
-  return distance(name.toLowerCase(), best.toLowerCase()) <= Math.max(2, name.length / 2)
-    ? best
-    : undefined;
+  const wanted = name.toLowerCase();
+  const best = known.reduce((near, other) =>
+    distance(wanted, other.toLowerCase()) < distance(wanted, near.toLowerCase()) ? other : near,
+  );
+  return distance(wanted, best.toLowerCase()) <= most ? best : undefined;
 }

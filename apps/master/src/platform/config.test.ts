@@ -1,0 +1,76 @@
+import { describe, expect, it } from '@jest/globals';
+import { defaultUrl, readConfig } from './config.js';
+
+const readBad = () =>
+  readConfig({
+    IMPGEM_PROT: '1',
+    IMPGEM_PORT: '70000',
+    IMPGEM_LOG_LEVEL: 'loud',
+    DATABASE_URL: 'mysql://x',
+    IMPGEM_TLS_CERT: '/nowhere.pem',
+    IMPGEM_PUBLIC_URL: 'farm',
+    IMPGEM_WORKER_NAME: 'not ours',
+    PATH: '/bin',
+  });
+
+describe('readConfig', () => {
+  it('has a default for everything', () => {
+    const config = readConfig({});
+    expect(config).toMatchObject({
+      host: '127.0.0.1',
+      port: 8010,
+      publicUrl: 'http://127.0.0.1:8010',
+      logLevel: 'info',
+      lostAfterMs: 90_000,
+      trustProxy: false,
+    });
+    expect(config.databaseUrl).toBeUndefined();
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  it('takes what the environment says, an empty value as none', () => {
+    expect(
+      readConfig({
+        IMPGEM_PORT: '0',
+        IMPGEM_HOST: '',
+        IMPGEM_DATA: '/srv/farm',
+        DATABASE_URL: 'postgres://me@db/farm',
+        IMPGEM_PUBLIC_URL: 'https://farm.example/',
+        IMPGEM_TRUST_PROXY: '10.0.0.0/8',
+        IMPGEM_LOST_AFTER_S: '5',
+      }),
+    ).toMatchObject({
+      port: 0,
+      host: '127.0.0.1',
+      dataDir: '/srv/farm',
+      databaseUrl: 'postgres://me@db/farm',
+      publicUrl: 'https://farm.example',
+      trustProxy: '10.0.0.0/8',
+      lostAfterMs: 5000,
+    });
+  });
+
+  it('has one line for each bad key', () => {
+    expect(readBad).toThrow(expect.objectContaining({ code: 'invalid-config' }));
+    let lines: string[] = [];
+    try {
+      readBad();
+    } catch (error) {
+      lines = (error as Error).message.split('\n').toSorted();
+    }
+    expect(lines.map((line) => line.split(':')[0])).toEqual([
+      'DATABASE_URL',
+      'IMPGEM_LOG_LEVEL',
+      'IMPGEM_PORT',
+      'IMPGEM_PROT',
+      'IMPGEM_PUBLIC_URL',
+      'IMPGEM_TLS_CERT and IMPGEM_TLS_KEY',
+    ]);
+    expect(lines[3]).toContain('did you mean IMPGEM_PORT?');
+  });
+
+  it('names an address that a browser can open', () => {
+    expect(defaultUrl(false, '0.0.0.0', 1)).toBe('http://localhost:1');
+    expect(defaultUrl(true, '::1', 2)).toBe('https://[::1]:2');
+  });
+});
