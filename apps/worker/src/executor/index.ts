@@ -1,7 +1,9 @@
 import { FarmError, unreachable } from '@impgem/kit';
+import { join } from 'node:path';
 import type { ExecutorConfig } from './config.js';
 import { DockerExecutor } from './docker/docker-executor.js';
 import type { Executor } from './executor.js';
+import { HostExecutor } from './host/host-executor.js';
 import { ScriptedExecutor } from './scripted/scripted-executor.js';
 
 export type { DockerConfig, ExecutorConfig } from './config.js';
@@ -19,7 +21,13 @@ export function createExecutor(config: ExecutorConfig): Executor {
     case 'docker':
       return new DockerExecutor(config.docker);
     case 'host':
-      throw new FarmError('worker-error', `the ${config.executor} executor is not there yet`);
+      if (!config.allowHost) {
+        throw new FarmError(
+          'policy',
+          "the host executor runs builds without isolation, as this worker's user; allow it with IMPGEM_ALLOW_HOST_EXECUTOR=1",
+        );
+      }
+      return new HostExecutor(join(config.dataDir, 'host-workspaces'));
     default:
       return unreachable(config.executor);
   }

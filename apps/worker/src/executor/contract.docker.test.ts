@@ -1,0 +1,224 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { comparedScope, engineObjects, expectNothingLeft, testEngine } from '@impgem/testkit';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DOCKER_DEFAULTS } from './config.js';
+import type { DockerConfig } from './config.js';
+import { describeExecutor } from './contract.js';
+import { shell } from './contract/shell.js';
+import { Audience, Stage } from './contract/stage.js';
+import type { Subject } from './contract.js';
+import { DockerExecutor } from './docker/docker-executor.js';
+import type { Identity } from './executor.js';
+
+const IMAGE = 'busybox:1.37';
+const MIB = 1024 ** 2;
+const CONFIG: DockerConfig = {
+  ...DOCKER_DEFAULTS,
+  memory: 48 * MIB,
+  networksRange: '10.214.0.0/16',
+  slots: 2,
+};
+const create = (more: Partial<DockerConfig> = {}): DockerExecutor =>
+  new DockerExecutor({ ...CONFIG, ...more });
+
+/** Holders stay warm, so they are no leftovers while their executor lives. */
+async function remains(identity: Identity): Promise<string[]> {
+  const objects = await engineObjects(identity);
+  return objects.filter((object) =>
+    /impgem-[0-9a-f]{8}-(step|files|helper|workspace)/.test(object),
+  );
+}
+
+const subject: Subject = {
+  name: 'docker',
+  create,
+  dialect: {
+    ...shell,
+    outOfMemory: () =>
+      'x=$(yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 200000000); echo survived',
+    unstartable: () => ({ workdir: '../outside' }),
+  },
+  step: { image: IMAGE },
+  remains,
+};
+
+let before: string[];
+let stage: Stage;
+beforeAll(async () => {
+  before = await engineObjects(comparedScope(stage.identity));
+});
+afterAll(async () => {
+  await expectNothingLeft(before, comparedScope(stage.identity));
+});
+
+describeExecutor(subject);
+
+describe('the docker executor, beyond the contract', () => {
+  stage = new Stage(subject);
+  stage.install();
+
+  it('says which image runs', async () => {
+    const { system } = await stage.play('true');
+    expect(system).toMatch(/^image busybox:1\.37 sha256:[0-9a-f]{64}\n$/);
+  });
+
+  it('hides what a build wrote into the shared network files from the next', async () => {
+    const poison =
+      'echo 6.6.6.6 github.com >> /etc/hosts; echo nameserver 6.6.6.6 > /etc/resolv.conf';
+    const worse = `${poison}; chmod 000 /etc/hosts; chown 1234 /etc/resolv.conf`;
+    for (const run of [poison, worse]) {
+      // As many as there are holders, so that each was poisoned once.
+      const poisoned = await Promise.all([1, 2, 3].map(() => stage.workspace()));
+      await Promise.all(poisoned.map((workspace) => stage.play(run, {}, workspace)));
+      await Promise.all(poisoned.map((workspace) => workspace.dispose()));
+      const next = await Promise.all([1, 2, 3].map(() => stage.workspace()));
+      const look = 'cat /etc/hosts /etc/resolv.conf; stat -c "%a %u" /etc/hosts /etc/resolv.conf';
+      for (const { stdout } of await Promise.all(next.map((one) => stage.play(look, {}, one)))) {
+        expect(stdout.toString()).not.toContain('6.6.6.6');
+        expect(stdout.toString()).toMatch(/644 0\n644 0\n$/);
+      }
+    }
+  });
+
+  it('gives builds at the same time different networks', async () => {
+    const both = await Promise.all([stage.workspace(), stage.workspace()]);
+    const [one, two] = await Promise.all(
+      both.map((workspace) => stage.play('ip -4 addr show eth0 | grep inet', {}, workspace)),
+    );
+    expect(one?.stdout.toString()).toContain('10.214.');
+    expect(one?.stdout.toString()).not.toBe(two?.stdout.toString());
+  });
+
+  it('blocks the addresses where clouds hand out credentials, for good', async () => {
+    const run =
+      'ip route; ip route del blackhole 169.254.0.0/16 && echo deleted; ' +
+      'nc -w 2 169.254.169.254 80 </dev/null && echo reached; true';
+    const { stdout, exit } = await stage.play(run);
+    expect(exit).toEqual({ exitCode: 0 });
+    expect(stdout.toString()).toContain('blackhole 169.254.0.0/16');
+    expect(stdout.toString()).not.toMatch(/deleted|reached/);
+  });
+
+  it('gives steps the seven capabilities, no new privileges, no other', async () => {
+    const { stdout } = await stage.play('grep -E "CapEff|CapBnd|NoNewPrivs" /proc/self/status');
+    const seven = [0, 1, 3, 4, 5, 6, 7].reduce((all, bit) => all + 2 ** bit, 0).toString(16);
+    const mask = seven.padStart(16, '0');
+    expect(stdout.toString().replaceAll('\t', ' ')).toBe(
+      `CapEff: ${mask}\nCapBnd: ${mask}\nNoNewPrivs: 1\n`,
+    );
+  });
+
+  it('takes anonymous volumes of an image away with the step', async () => {
+    await stage.play('true', { image: 'postgres:17' });
+    await expectNothingLeft(before, comparedScope({ farm: 'none', worker: 'none' }));
+  });
+
+  it('limits what it lists by names, not by bytes', async () => {
+    const workspace = await stage.workspace();
+    const make =
+      'head -c 60000000 /dev/zero > zeros; printf x > "$(printf "a\\nb")"; mkdir d; ln -s d l; mkfifo p';
+    await stage.play(make, {}, workspace);
+    const files = new Map<string, string>();
+    for await (const { path, type, size } of workspace.files()) files.set(path, `${type} ${size}`);
+    expect(files.get('zeros')).toBe('file 60000000');
+    expect(files.get('a\nb')).toBe('file 1');
+    expect(
+      [files.get('d'), files.get('l'), files.get('p')].map((text) => text?.split(' ')[0]),
+    ).toEqual(['directory', 'link', 'other']);
+  });
+
+  it.each([
+    ['nosuchhost.invalid/none:1', /docker pull nosuchhost\.invalid\/none:1/],
+    ['-x', /no image reference/],
+    ['Upper:Case', /no image reference/],
+  ])('says how to mend the missing image %s', async (image, message) => {
+    await expect(stage.play('true', { image })).rejects.toMatchObject({
+      code: 'image-unavailable',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it('says when no engine answers, and what to do', async () => {
+    const lost = create({ host: 'unix:///nowhere/docker.sock' });
+    await expect(lost.open(stage.identity)).rejects.toMatchObject({
+      code: 'engine-unavailable',
+      message: expect.stringMatching(/nowhere\/docker\.sock.*DOCKER_HOST/),
+    });
+  });
+
+  it('reads the output again when its stream broke', async () => {
+    const audience = new Audience();
+    const workspace = await stage.workspace();
+    const step = await stage.start(
+      workspace,
+      stage.spec(
+        'echo started; i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done; sleep 1; echo end',
+      ),
+      audience.sink,
+    );
+    await audience.sees('started');
+    (step as unknown as { output: { cut(): void } }).output.cut();
+    expect(await step.exited).toEqual({ exitCode: 0 });
+    const expected = Array.from({ length: 2000 }, (_, index) => `${index}\n`).join('');
+    expect(audience.stdout.toString()).toBe(`started\n${expected}end\n`);
+  });
+});
+
+describe("a worker's policy", () => {
+  const folder = mkdtempSync(join(tmpdir(), 'impgem-policy-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  const identity = { farm: 'policy-test', worker: `w${process.pid}` };
+
+  async function under(
+    policy: string,
+    look: (executor: DockerExecutor) => Promise<void>,
+  ): Promise<void> {
+    const policyFile = join(folder, 'policy.yml');
+    writeFileSync(policyFile, policy);
+    const executor = create({ policyFile });
+    await executor.open(identity);
+    try {
+      await look(executor);
+    } finally {
+      await executor.close();
+      await expectNothingLeft([], identity);
+    }
+  }
+
+  it('refuses images that it does not list', () =>
+    under('images: ["debian:*"]', async (executor) => {
+      const workspace = await executor.createWorkspace({ build: 1, epoch: 1 }, 0);
+      const start = executor.start(
+        workspace,
+        stage.spec('true'),
+        () => {},
+        new AbortController().signal,
+      );
+      await expect(start).rejects.toMatchObject({ code: 'policy' });
+    }));
+
+  it('takes the network away', () =>
+    under('network: none', async (executor) => {
+      const workspace = await executor.createWorkspace({ build: 1, epoch: 1 }, 0);
+      const audience = new Audience();
+      const run = 'ls /sys/class/net';
+      const { signal } = new AbortController();
+      const step = await executor.start(workspace, stage.spec(run), audience.sink, signal);
+      await step.exited;
+      expect(audience.stdout.toString().trim()).toBe('lo');
+    }));
+
+  it('is refused when a key is unknown', async () => {
+    const policyFile = join(folder, 'bad.yml');
+    writeFileSync(policyFile, 'imges: []');
+    await expect(create({ policyFile }).open(identity)).rejects.toMatchObject({ code: 'policy' });
+  });
+});
+
+describe('the engine', () => {
+  it('is there', async () => {
+    expect(await testEngine().ping()).toBeTruthy();
+  });
+});

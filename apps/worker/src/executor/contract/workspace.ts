@@ -1,0 +1,102 @@
+/* oxlint-disable max-lines-per-function -- a suite of tests, which has no cap either */
+import { describe, expect, it } from '@jest/globals';
+import { Readable } from 'node:stream';
+import { buffer, text } from 'node:stream/consumers';
+import tar from 'tar-stream';
+import type { Workspace, WorkspaceFile } from '../executor.js';
+import type { Stage } from './stage.js';
+
+async function listing(workspace: Workspace): Promise<Map<string, WorkspaceFile>> {
+  const files = new Map<string, WorkspaceFile>();
+  for await (const file of workspace.files()) files.set(file.path, file);
+  return files;
+}
+
+function tarOf(fill: (pack: tar.Pack) => void): Readable {
+  const pack = tar.pack();
+  fill(pack);
+  pack.finalize();
+  return pack as unknown as Readable;
+}
+
+/** The workspace: shared by the steps, read by the farm, never left by a link. */
+export function describeWorkspace(stage: Stage): void {
+  const { dialect } = stage.subject;
+
+  describe('workspace', () => {
+    it('begins empty and is shared by the steps of its build only', async () => {
+      const [one, other] = [await stage.workspace(), await stage.workspace()];
+      expect([...(await listing(one)).keys()]).toEqual([]);
+      await stage.play(dialect.writeFile('note', 'from step one'), {}, one);
+      const { stdout } = await stage.play(dialect.cat('note'), {}, one);
+      expect(stdout.toString()).toBe('from step one\n');
+      expect((await listing(other)).size).toBe(0);
+    });
+
+    it('takes a tar, and gives its files back', async () => {
+      const workspace = await stage.workspace();
+      const content = Buffer.from([0, 1, 2, 255]);
+      await workspace.unpack(
+        tarOf((pack) => {
+          pack.entry({ name: 'src', type: 'directory', mode: 0o755 });
+          pack.entry({ name: 'src/data.bin', mode: 0o640 }, content);
+          pack.entry({ name: 'src/run.sh', mode: 0o755 }, 'echo hi\n');
+          pack.entry({ name: 'alias', type: 'symlink', linkname: 'src/data.bin' });
+        }),
+      );
+      const files = await listing(workspace);
+      expect(files.get('src/data.bin')).toEqual({
+        path: 'src/data.bin',
+        type: 'file',
+        size: 4,
+        mode: 0o640,
+      });
+      expect(files.get('src/run.sh')?.mode).toBe(0o755);
+      expect(files.get('alias')?.type).toBe('link');
+      expect(await buffer(await workspace.read('src/data.bin'))).toEqual(content);
+      const { stdout } = await stage.play(dialect.cat('src/run.sh'), {}, workspace);
+      expect(stdout.toString()).toBe('echo hi\n');
+    });
+
+    it('reads a big file whole, and lets go of one that is not read to its end', async () => {
+      const workspace = await stage.workspace();
+      const content = Buffer.alloc(5_000_000, 'impgem');
+      await workspace.unpack(tarOf((pack) => void pack.entry({ name: 'big' }, content)));
+      expect((await buffer(await workspace.read('big'))).equals(content)).toBe(true);
+      const half = await workspace.read('big');
+      half.destroy();
+      expect((await buffer(await workspace.read('big'))).length).toBe(content.length);
+    });
+
+    it('follows no link, and reads nothing outside', async () => {
+      const workspace = await stage.workspace();
+      await stage.play(dialect.link('passwd', '/etc/passwd'), {}, workspace);
+      await stage.play(dialect.link('etc', '/etc'), {}, workspace);
+      const files = await listing(workspace);
+      expect([...files.keys()].toSorted()).toEqual(['etc', 'passwd']);
+      const wishes = [
+        'passwd',
+        'etc/passwd',
+        '../x',
+        '/etc/passwd',
+        'a/../../x',
+        '',
+        '.',
+        'nowhere',
+      ];
+      for (const path of wishes) {
+        await expect(workspace.read(path)).rejects.toMatchObject({ code: 'artifact-refused' });
+      }
+    });
+
+    it.each(['a\nb', '-rf', 'with space', 'quote"\'$(x)', 'ümlaut', `${'deep/'.repeat(30)}file`])(
+      'lives with the name %j',
+      async (name) => {
+        const workspace = await stage.workspace();
+        await workspace.unpack(tarOf((pack) => void pack.entry({ name }, 'x')));
+        expect((await listing(workspace)).get(name)).toMatchObject({ type: 'file', size: 1 });
+        expect(await text(await workspace.read(name))).toBe('x');
+      },
+    );
+  });
+}

@@ -1,0 +1,134 @@
+import { watch } from 'node:fs';
+import type { FSWatcher } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import type { OutputSink } from '../executor.js';
+
+/** Stops and resumes the writer. */
+export interface Brake {
+  hold(): void;
+  release(): void;
+}
+
+const PIECE = 256 * 1024;
+/** Bytes on disk that may wait for the sink before the writer is frozen. */
+const HIGH = 16 * 1024 * 1024;
+const LOW = 4 * 1024 * 1024;
+
+interface Tail {
+  stream: 'stdout' | 'stderr';
+  file: FileHandle;
+  at: number;
+}
+
+/**
+ * Follows the output files of a step into the sink, woken by the kernel (inotify), one piece at a time, so that
+ * memory stays flat whatever the step writes; a step that is 16 MiB ahead of the sink is frozen meanwhile.
+ */
+export class FileTail {
+  /** Settles when `finish` was called and the sink took all there was; never rejects. */
+  readonly done: Promise<void>;
+  /** What the sink threw; nothing is read after that. */
+  failure: unknown;
+  readonly #watcher: FSWatcher;
+  #finished = false;
+  #held = false;
+  #dirty = true;
+  #wake = (): void => {};
+
+  static async open(folder: string, sink: OutputSink, brake: Brake): Promise<FileTail> {
+    const tails: Tail[] = [];
+    try {
+      for (const stream of ['stdout', 'stderr'] as const) {
+        tails.push({ stream, file: await open(`${folder}/${stream}`, 'a+', 0o600), at: 0 });
+      }
+      return new FileTail(folder, tails, sink, brake);
+    } catch (error) {
+      for (const { file } of tails) await file.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    folder: string,
+    private readonly tails: readonly Tail[],
+    private readonly sink: OutputSink,
+    private brake: Brake | undefined,
+  ) {
+    this.#watcher = watch(folder, { persistent: false }, (_, name) => {
+      if (name === null || name === 'stdout' || name === 'stderr') this.#stir();
+    });
+    this.#watcher.on('error', () => this.#stir());
+    this.done = this.#follow();
+  }
+
+  /** No more is coming: what is in the files now is the rest. */
+  finish(): void {
+    this.#finished = true;
+    this.#stir();
+  }
+
+  /** The step is not frozen any more, so that it can end. */
+  letGo(): void {
+    if (this.#held) this.brake?.release();
+    this.#held = false;
+    this.brake = undefined;
+  }
+
+  #stir(): void {
+    this.#dirty = true;
+    this.#wake();
+  }
+
+  async #follow(): Promise<void> {
+    try {
+      for (;;) {
+        const last = this.#finished;
+        this.#dirty = false;
+        await this.#drain();
+        if (last) return;
+        if (this.#dirty || this.#finished) continue;
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+      }
+    } catch (error) {
+      this.failure = error ?? new Error('the output could not be taken');
+    } finally {
+      this.letGo();
+      this.#watcher.close();
+      for (const { file } of this.tails) await file.close();
+    }
+  }
+
+  /** Takes both files in turns until neither has more. */
+  async #drain(): Promise<void> {
+    for (let more = true; more;) {
+      more = false;
+      for (const tail of this.tails) {
+        // A new buffer each time: the sink may keep what it got.
+        const { bytesRead, buffer } = await tail.file.read(
+          Buffer.allocUnsafe(PIECE),
+          0,
+          PIECE,
+          tail.at,
+        );
+        if (bytesRead === 0) continue;
+        tail.at += bytesRead;
+        more = true;
+        await this.sink(tail.stream, buffer.subarray(0, bytesRead));
+        await this.#weigh();
+      }
+    }
+  }
+
+  async #weigh(): Promise<void> {
+    if (!this.brake || this.#finished) return;
+    let behind = 0;
+    for (const { file, at } of this.tails) behind += (await file.stat()).size - at;
+    if (!this.#held && behind > HIGH) this.brake.hold();
+    else if (this.#held && behind < LOW) this.brake.release();
+    else return;
+    this.#held = !this.#held;
+  }
+}

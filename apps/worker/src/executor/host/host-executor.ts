@@ -1,0 +1,147 @@
+import { FarmError, invariant } from '@impgem/kit';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type {
+  Attempt,
+  Executor,
+  Identity,
+  OutputSink,
+  RunningStep,
+  StepSpec,
+  Workspace,
+} from '../executor.js';
+import { HostStep } from './host-step.js';
+import { HostWorkspace } from './host-workspace.js';
+import { LauncherClient } from './launcher-client.js';
+import { killStrays, MARKER } from './strays.js';
+
+/** All that a step finds in its environment beside what it is given. */
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * Runs steps as processes of this machine, as the worker's user: no isolation, so only where the worker's own
+ * config asks for it. No memory limit either; `out-of-memory` is never told here, since a death by signal 9
+ * does not say who sent it.
+ *
+ * A step's id is `<identity>-<build>-<epoch>-<random>`: folder name, marker in the environment, and what a
+ * sweep goes by.
+ */
+export class HostExecutor implements Executor {
+  readonly name = 'host';
+  readonly #launcher = new LauncherClient();
+  readonly #workspaces = new Set<HostWorkspace>();
+  #whose: string | undefined;
+  #root: string;
+
+  /** `root` is absolute: the folder that workspaces are made in. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  async open({ farm, worker }: Identity): Promise<void> {
+    this.#whose = createHash('sha256').update(`${farm}/${worker}`).digest('hex').slice(0, 12);
+    try {
+      await mkdir(this.#root, { recursive: true, mode: 0o700 });
+      this.#root = await realpath(this.#root);
+    } catch (cause) {
+      const message = `the folder ${this.#root} for workspaces cannot be used: ${String(cause)}`;
+      throw new FarmError('workspace-error', message, {}, { cause });
+    }
+    this.#launcher.open();
+  }
+
+  async createWorkspace(attempt: Attempt, slot: number): Promise<Workspace> {
+    for (const other of this.#workspaces) {
+      invariant(other.disposed || other.slot !== slot, `slot ${slot} already has a workspace`);
+    }
+    const folder = join(this.#root, this.#idOf(attempt));
+    const marker = this.#prefixOf(attempt);
+    const workspace = new HostWorkspace(attempt, slot, folder, marker, (gone) =>
+      this.#workspaces.delete(gone),
+    );
+    try {
+      await mkdir(workspace.work, { recursive: true, mode: 0o700 });
+      await mkdir(join(folder, 'home'), { mode: 0o700 });
+    } catch (cause) {
+      await rm(folder, { recursive: true, force: true });
+      throw new FarmError('workspace-error', `no workspace: ${String(cause)}`, {}, { cause });
+    }
+    this.#workspaces.add(workspace);
+    return workspace;
+  }
+
+  async start(
+    workspace: Workspace,
+    step: StepSpec,
+    sink: OutputSink,
+    signal: AbortSignal,
+  ): Promise<RunningStep> {
+    invariant(workspace instanceof HostWorkspace, 'a workspace of another executor');
+    if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
+    const id = this.#idOf(workspace.attempt);
+    const cwd = await this.#workdir(workspace, step.workdir);
+    const running = await HostStep.start({
+      launcher: this.#launcher,
+      id,
+      run: step.run,
+      cwd,
+      env: { PATH, HOME: join(workspace.folder, 'home'), ...step.env, [MARKER]: id },
+      folder: join(workspace.folder, 'steps', id),
+      sink,
+    });
+    workspace.add(running);
+    if (signal.aborted || workspace.disposed) {
+      await running.stop(0);
+      await running.removed;
+      throw new FarmError('cancelled', 'cancelled while the step started');
+    }
+    return running;
+  }
+
+  async sweep(keep: readonly Attempt[]): Promise<number> {
+    const whose = this.#mine();
+    const live = [...this.#workspaces].map(({ attempt }) => attempt);
+    const kept = [...keep, ...live].map((attempt) => this.#prefixOf(attempt));
+    const left = (id: string): boolean =>
+      id.startsWith(`${whose}-`) && !kept.some((prefix) => id.startsWith(prefix));
+    const processes = await killStrays(left);
+    const folders = (await readdir(this.#root)).filter(left);
+    for (const folder of folders)
+      await rm(join(this.#root, folder), { recursive: true, force: true });
+    return processes + folders.length;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#workspaces].map((workspace) => workspace.dispose()));
+    await this.#launcher.close();
+  }
+
+  /** Made when it is not there, as the engine does for a container. */
+  async #workdir(workspace: HostWorkspace, workdir = '.'): Promise<string> {
+    const path = join(workspace.work, workdir);
+    if (path !== workspace.work && !path.startsWith(`${workspace.work}/`)) {
+      const message = `the workdir ${JSON.stringify(workdir)} leaves the workspace`;
+      throw new FarmError('workspace-error', message);
+    }
+    try {
+      await mkdir(path, { recursive: true });
+      return path;
+    } catch (cause) {
+      throw new FarmError('workspace-error', `the workdir: ${String(cause)}`, {}, { cause });
+    }
+  }
+
+  #prefixOf({ build, epoch }: Attempt): string {
+    return `${this.#mine()}-${build}-${epoch}-`;
+  }
+
+  #idOf(attempt: Attempt): string {
+    return this.#prefixOf(attempt) + randomBytes(6).toString('hex');
+  }
+
+  #mine(): string {
+    invariant(this.#whose, 'the executor was not opened');
+    return this.#whose;
+  }
+}

@@ -1,0 +1,146 @@
+import { FarmError } from '@impgem/kit';
+import { constants, createWriteStream } from 'node:fs';
+import { chmod, lstat, mkdir, open, opendir, readlink, rm, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import tar from 'tar-stream';
+import type { Attempt, Workspace, WorkspaceFile } from '../executor.js';
+import type { HostStep } from './host-step.js';
+import { killStrays } from './strays.js';
+import type { Since } from './strays.js';
+
+/** A folder of the worker's disk; `work` in it is what steps see. */
+export class HostWorkspace implements Workspace {
+  readonly work: string;
+  readonly #steps = new Set<HostStep>();
+  #first: Since | undefined;
+  #disposed: Promise<void> | undefined;
+
+  constructor(
+    readonly attempt: Attempt,
+    readonly slot: number,
+    /** Absolute. */
+    readonly folder: string,
+    /** What the markers of its steps begin with. */
+    private readonly marker: string,
+    private readonly onDispose: (workspace: HostWorkspace) => void,
+  ) {
+    this.work = join(folder, 'work');
+  }
+
+  get disposed(): boolean {
+    return this.#disposed !== undefined;
+  }
+
+  add(step: HostStep): void {
+    this.#first ??= { pid: step.pid, at: Date.now() };
+    this.#steps.add(step);
+    void step.removed.then(() => this.#steps.delete(step));
+  }
+
+  /**
+   * Links are made last: no entry can be written through one. Hard links and devices are left out, and a path
+   * that leaves the workspace ends it all.
+   */
+  async unpack(source: Readable): Promise<void> {
+    const extract = tar.extract();
+    const reading = pipeline(source, extract as unknown as NodeJS.WritableStream);
+    reading.catch(() => {});
+    const links: { path: string; target: string }[] = [];
+    for await (const entry of extract) {
+      const { name, type, mode, linkname } = entry.header;
+      const path = this.#below(name);
+      if (type === 'directory') {
+        await mkdir(path, { recursive: true });
+        await chmod(path, mode % 0o1000);
+      } else if (type === 'file') {
+        await mkdir(dirname(path), { recursive: true });
+        await pipeline(
+          entry as unknown as Readable,
+          createWriteStream(path, { mode: mode % 0o1000 }),
+        );
+      } else if (type === 'symlink') {
+        links.push({ path, target: linkname });
+      }
+      entry.resume();
+    }
+    await reading;
+    for (const { path, target } of links) {
+      await mkdir(dirname(path), { recursive: true });
+      await symlink(target, path);
+    }
+  }
+
+  async *files(): AsyncIterable<WorkspaceFile> {
+    yield* this.#list('');
+  }
+
+  async *#list(below: string): AsyncIterable<WorkspaceFile> {
+    for await (const { name } of await opendir(join(this.work, below))) {
+      const path = below === '' ? name : `${below}/${name}`;
+      const stats = await lstat(join(this.work, path)).catch(() => undefined);
+      // Gone meanwhile, or a name that is no UTF-8 and so cannot be asked for.
+      if (!stats) {
+        if (name.includes('\uFFFD')) yield { path, type: 'other', size: 0, mode: 0 };
+        continue;
+      }
+      const type = stats.isFile()
+        ? 'file'
+        : stats.isDirectory()
+          ? 'directory'
+          : stats.isSymbolicLink()
+            ? 'link'
+            : 'other';
+      yield { path, type, size: stats.size, mode: stats.mode % 0o10000 };
+      if (type === 'directory') yield* this.#list(path);
+    }
+  }
+
+  /** Opened first and looked at then, so that a link set in between changes nothing. */
+  async read(path: string): Promise<Readable> {
+    const full = this.#below(path);
+    const flags = [constants.O_RDONLY, constants.O_NOFOLLOW, constants.O_NONBLOCK];
+    const file = await open(
+      full,
+      flags.reduce((all, flag) => all + flag),
+    ).catch((cause: unknown) => {
+      throw refused(path, 'is no regular file, or not there', cause);
+    });
+    const real = await readlink(`/proc/self/fd/${file.fd}`).catch(() => '');
+    if (real === full && (await file.stat()).isFile()) return file.createReadStream();
+    await file.close();
+    throw refused(path, 'is no regular file, or lies behind a link');
+  }
+
+  dispose(): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
+    const steps = [...this.#steps];
+    await Promise.all(steps.map((step) => step.stop(0)));
+    await Promise.all(steps.map((step) => step.removed));
+    if (this.#first) {
+      await killStrays((marker) => marker.startsWith(this.marker), this.#first).catch(() => 0);
+    }
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
+    this.onDispose(this);
+  }
+
+  #below(path: string): string {
+    const parts = path
+      .replace(/\/+$/, '')
+      .split('/')
+      .filter((part) => part !== '.');
+    if (path.includes('\0') || parts.some((part) => part === '' || part === '..')) {
+      throw refused(path, 'is no path below the workspace');
+    }
+    return join(this.work, ...parts);
+  }
+}
+
+function refused(path: string, why: string, cause?: unknown): FarmError {
+  return new FarmError('artifact-refused', `${JSON.stringify(path)} ${why}`, {}, { cause });
+}

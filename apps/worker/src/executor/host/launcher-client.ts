@@ -1,0 +1,86 @@
+import { FarmError } from '@impgem/kit';
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { LauncherReport, LauncherRequest } from './launcher-messages.js';
+
+type Take = (report: LauncherReport | { tell: 'lost' }) => void;
+
+/** Node's own settings that keep the launcher below 60 MB. */
+const SMALL = ['--max-old-space-size=48', '--max-semi-space-size=1', '--no-warnings'];
+
+/** The launcher is a built file, also for tests that run from the sources. */
+function program(): string {
+  const beside = fileURLToPath(new URL('./launcher.js', import.meta.url));
+  if (existsSync(beside)) return beside;
+  const built = beside.replace(`${sep}src${sep}`, `${sep}dist${sep}`);
+  if (existsSync(built)) return built;
+  throw new FarmError('worker-error', `the launcher ${built} is not built; run npm run build`);
+}
+
+/** This end of the launcher process; started at first need, and again when it died. */
+export class LauncherClient {
+  readonly #takers = new Map<string, Take>();
+  #process: ChildProcess | undefined;
+
+  /** Starts the launcher unless it runs. */
+  open(): void {
+    if (this.#process) return;
+    const child = spawn(process.execPath, [...SMALL, program()], {
+      // Nothing of the worker's environment: its token is none of a step's business.
+      env: {},
+      cwd: '/',
+      detached: true,
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+    this.#process = child;
+    child.on('message', (report: LauncherReport) => this.#takers.get(report.id)?.(report));
+    const lost = (): void => {
+      if (this.#process !== child) return;
+      this.#process = undefined;
+      for (const take of this.#takers.values()) take({ tell: 'lost' });
+    };
+    child.on('error', lost);
+    child.on('exit', lost);
+    child.unref();
+    child.channel?.unref();
+  }
+
+  /** Reports about `request.id` go to `take` from here on, until `forget`. */
+  start(request: Extract<LauncherRequest, { ask: 'start' }>, take: Take): void {
+    this.open();
+    this.#takers.set(request.id, take);
+    this.#hold();
+    this.ask(request);
+  }
+
+  ask(request: LauncherRequest): void {
+    this.#process?.send(request, (error) => {
+      if (error) this.#takers.get(request.id)?.({ tell: 'lost' });
+    });
+  }
+
+  forget(id: string): void {
+    this.#takers.delete(id);
+    this.#hold();
+  }
+
+  /** The launcher ends by itself once its last step has. */
+  async close(): Promise<void> {
+    const child = this.#process;
+    if (!child) return;
+    this.#process = undefined;
+    child.ref();
+    const gone = new Promise<void>((resolve) => void child.once('exit', () => resolve()));
+    if (child.connected) child.disconnect();
+    await gone;
+  }
+
+  /** The channel keeps this process alive only while a step runs. */
+  #hold(): void {
+    if (this.#takers.size > 0) this.#process?.channel?.ref();
+    else this.#process?.channel?.unref();
+  }
+}

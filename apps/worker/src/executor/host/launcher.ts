@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { LauncherReport, LauncherRequest, ProcessExit } from './launcher-messages.js';
+
+/**
+ * The launcher: a small process that starts the steps of the host executor. Small, because Node's spawn rate
+ * falls with the size of the process that spawns (52/s at 1 GB); a process of its own, because steps then live
+ * on when the worker dies: their output goes into files by descriptor, and their exit code into a file, written
+ * whole or not at all. It lives until the worker is gone *and* the last step has ended.
+ */
+const running = new Map<string, { child: ChildProcess; grace?: NodeJS.Timeout }>();
+let alone = false;
+
+function report(message: LauncherReport): void {
+  if (!alone) process.send?.(message, undefined, {}, () => {});
+}
+
+/** The whole process group; one that is gone already is fine. */
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Gone.
+  }
+}
+
+function start({ id, run, cwd, env, folder }: Extract<LauncherRequest, { ask: 'start' }>): void {
+  const files = ['stdout', 'stderr'].map((name) => openSync(join(folder, name), 'a', 0o600));
+  const child = spawn('/bin/sh', ['-e', '-c', run], {
+    cwd,
+    env,
+    // A session and group of its own.
+    detached: true,
+    stdio: ['ignore', files[0], files[1]],
+  });
+  for (const file of files) closeSync(file);
+  child.once('error', (error: NodeJS.ErrnoException) => {
+    running.delete(id);
+    report({ tell: 'failed', id, code: error.code ?? 'unknown', message: error.message });
+    leaveWhenDone();
+  });
+  if (child.pid === undefined) return;
+  running.set(id, { child });
+  child.once('exit', (code, signal) => {
+    // As in a container: with the main process its children end.
+    signalGroup(child, 'SIGKILL');
+    clearTimeout(running.get(id)?.grace);
+    running.delete(id);
+    const exit: ProcessExit = { code, signal };
+    record(folder, exit);
+    report({ tell: 'exited', id, ...exit });
+    leaveWhenDone();
+  });
+  report({ tell: 'started', id, pid: child.pid });
+}
+
+function record(folder: string, exit: ProcessExit): void {
+  try {
+    writeFileSync(join(folder, 'exit.part'), JSON.stringify(exit), { mode: 0o600 });
+    renameSync(join(folder, 'exit.part'), join(folder, 'exit'));
+  } catch {
+    // The workspace was removed meanwhile: nobody asks any more.
+  }
+}
+
+function stop(id: string, graceMs: number): void {
+  const step = running.get(id);
+  if (!step) return;
+  signalGroup(step.child, graceMs > 0 ? 'SIGTERM' : 'SIGKILL');
+  signalGroup(step.child, 'SIGCONT');
+  if (graceMs > 0) step.grace ??= setTimeout(() => signalGroup(step.child, 'SIGKILL'), graceMs);
+}
+
+function leaveWhenDone(): void {
+  if (alone && running.size === 0) process.exit(0);
+}
+
+process.on('message', (request: LauncherRequest) => {
+  switch (request.ask) {
+    case 'start':
+      try {
+        start(request);
+      } catch (error) {
+        const { code = 'unknown', message } = error as NodeJS.ErrnoException;
+        report({ tell: 'failed', id: request.id, code, message });
+      }
+      break;
+    case 'stop':
+      stop(request.id, request.graceMs);
+      break;
+    case 'hold':
+    case 'release': {
+      const step = running.get(request.id);
+      if (step) signalGroup(step.child, request.ask === 'hold' ? 'SIGSTOP' : 'SIGCONT');
+      break;
+    }
+  }
+});
+process.on('disconnect', () => {
+  alone = true;
+  leaveWhenDone();
+});
+// Signals to the worker's group are the worker's business; steps end by `stop` alone.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => {});

@@ -1,0 +1,65 @@
+import Docker from 'dockerode';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Whose objects are looked at: of one worker, by its labels. */
+export interface EngineScope {
+  farm: string;
+  worker: string;
+}
+
+/** The machine's Docker Engine. */
+export function testEngine(): Docker {
+  return new Docker();
+}
+
+/**
+ * What the engine holds, one line an object, sorted: containers, volumes, networks. Without a scope all of it;
+ * with one, only that worker's objects by label, and every volume without a name of its own, since a volume
+ * that a container left behind carries no label.
+ */
+export async function engineObjects(scope?: EngineScope): Promise<string[]> {
+  const engine = testEngine();
+  const labels = scope && [`impgem.farm=${scope.farm}`, `impgem.worker=${scope.worker}`];
+  const filters = labels ? { label: labels } : {};
+  const [containers, volumes, unnamed, networks] = await Promise.all([
+    engine.listContainers({ all: true, filters }),
+    engine.listVolumes({ filters }),
+    scope ? engine.listVolumes() : undefined,
+    engine.listNetworks({ filters }),
+  ]);
+  const names = [
+    ...(volumes.Volumes ?? []),
+    ...(unnamed?.Volumes ?? []).filter(({ Name }) => /^[0-9a-f]{64}$/.test(Name)),
+  ].map(({ Name }) => Name);
+  return [
+    ...containers.map(({ Id, Names }) => `container ${Names[0] ?? Id}`),
+    ...[...new Set(names)].map((name) => `volume ${name}`),
+    ...networks.map(({ Name }) => `network ${Name}`),
+  ].toSorted();
+}
+
+/**
+ * Waits until the engine holds nothing beyond `before`; throws with the list of what is left after `withinMs`.
+ * Objects that others removed meanwhile are no matter.
+ */
+export async function expectNothingLeft(
+  before: readonly string[],
+  scope?: EngineScope,
+  withinMs = 10_000,
+): Promise<void> {
+  const end = Date.now() + withinMs;
+  for (;;) {
+    const left = (await engineObjects(scope)).filter((object) => !before.includes(object));
+    if (left.length === 0) return;
+    if (Date.now() > end) throw new Error(`left on the engine:\n${left.join('\n')}`);
+    await delay(50);
+  }
+}
+
+/**
+ * The scope for a test's comparison: all of the engine where a run has it for itself
+ * (`IMPGEM_TEST_WHOLE_ENGINE=1`, as in CI), else only the test's own identity.
+ */
+export function comparedScope(own: EngineScope): EngineScope | undefined {
+  return process.env['IMPGEM_TEST_WHOLE_ENGINE'] === '1' ? undefined : own;
+}
