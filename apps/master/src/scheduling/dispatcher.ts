@@ -182,6 +182,8 @@ function fits(group: Group, worker: Claimant): boolean {
   );
 }
 
+// One look into the index for each group: with EXISTS the planner may read the whole backlog.
 const PENDING_GROUPS = `
-  SELECT g.labels, g.workers FROM requirement_groups g
-  WHERE EXISTS (SELECT 1 FROM build_requests r WHERE r.group_id = g.id AND r.state = 'pending')`;
+  SELECT g.labels, g.workers FROM requirement_groups g CROSS JOIN LATERAL (
+    SELECT 1 FROM build_requests r WHERE r.group_id = g.id AND r.state = 'pending'
+    ORDER BY r.rank, r.id LIMIT 1) waiting`;

@@ -191,7 +191,7 @@ export function judge(
   const byKey = new Map(leases.map((lease) => [keyOf(lease), lease]));
   const done = new Set(finished.map(keyOf));
   const kept = new Set<Lease>();
-  const verdicts = held.map(({ build, epoch, seq }): HeldVerdict => {
+  const verdicts = held.map(({ build, epoch, seq, finished: ran }): HeldVerdict => {
     const lease = byKey.get(keyOf({ build, epoch }));
     // With less in its journal than is committed, it has lost its disk: it cannot go on.
     if (lease && seq >= lease.seq) {
@@ -199,7 +199,8 @@ export function judge(
       const cancel = lease.cancel !== null;
       return { build, epoch, verdict: 'continue', seq: lease.seq, cancel };
     }
-    const verdict = !lease && done.has(keyOf({ build, epoch })) ? 'release' : 'stop';
+    // One that still runs must be stopped, also when the farm is through with it.
+    const verdict = ran && !lease && done.has(keyOf({ build, epoch })) ? 'release' : 'stop';
     return { build, epoch, verdict, seq: 0, cancel: false };
   });
   return { verdicts, gone: leases.filter((lease) => !kept.has(lease)) };

@@ -233,8 +233,13 @@ describe('a worker that comes back', () => {
     await farm.db.query('DELETE FROM leases WHERE build_id = $1', [mine?.build]);
     await farm.db.query(`UPDATE builds SET state = 'finished' WHERE id = $1`, [mine?.build]);
     const stale = { ...held(mine), epoch: 9 };
-    const verdicts = await resume(worker, [held(theirs), held(mine), stale]);
-    expect(verdicts.map(({ verdict }) => verdict)).toEqual(['stop', 'release', 'stop']);
+    const verdicts = await resume(worker, [
+      held(theirs),
+      { ...held(mine), finished: true },
+      stale,
+      held(mine),
+    ]);
+    expect(verdicts.map(({ verdict }) => verdict)).toEqual(['stop', 'release', 'stop', 'stop']);
   });
 
   it('takes a lost build back with its epoch until another has claimed it', async () => {
@@ -264,7 +269,7 @@ describe('a worker that comes back', () => {
     await lose();
     const [again] = await farm.claim(await farm.worker('other-2'));
     expect(again).toMatchObject({ epoch: 2 });
-    expect(await resume(worker, [held(assignment, 6)])).toMatchObject([{ verdict: 'release' }]);
+    expect(await resume(worker, [held(assignment, 6)])).toMatchObject([{ verdict: 'stop' }]);
     expect(await farm.build(build)).toMatchObject({ state: 'finished', result: 'retry' });
     expect(await farm.build(again?.build ?? 0)).toMatchObject({ state: 'running' });
   });
