@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Scope } from '@impgem/client';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { startMaster, type Master } from '../master.js';
-import { MasterConfig, readConfig, withConfig } from '../platform/index.js';
+import { MasterConfig, readConfig, setLogLevel, withConfig } from '../platform/index.js';
 
 export interface TestMaster extends Master {
   config: MasterConfig;
@@ -36,8 +36,10 @@ export async function testMaster(changes: Partial<MasterConfig> = {}): Promise<T
     dataDir,
     port: 0,
     databaseUrl: database.url,
+    logLevel: 'error',
     ...changes,
   });
+  setLogLevel(config.logLevel);
   const master = await startMaster(config);
   const token = (await readFile(path.join(dataDir, 'admin-token'), 'utf8')).trim();
   let made = 0;

@@ -1,9 +1,12 @@
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { WebSocket } from 'ws';
 import type { Page, Problem, Token } from '@impgem/client';
 import { testMaster, type CallOptions, type TestMaster } from '../../testing/test-master.js';
 import { startMaster } from '../../master.js';
 import { withConfig } from '../config.js';
+import { setLogLevel } from '../logging.js';
 import { openApiDocument } from './openapi.js';
 
 let master: TestMaster;
@@ -72,6 +75,7 @@ describe('errors over HTTP', () => {
   });
 
   it('say database-unavailable while the database is away, and all is well when it is back', async () => {
+    setLogLevel('silent');
     const restore = await master.testDatabase.cutOff();
     expect(await problem('GET', '/api/v1/tokens')).toMatchObject({
       status: 503,
@@ -84,6 +88,7 @@ describe('errors over HTTP', () => {
     await restore();
     expect((await master.call('GET', '/api/v1/tokens')).status).toBe(200);
     expect((await master.call('GET', '/health/ready', { token: null })).status).toBe(200);
+    setLogLevel('error');
   });
 });
 
@@ -132,6 +137,37 @@ describe('a stop', () => {
     expect((await held.running).status).toBe(200);
     await held.end;
     await expect(fetch(`${stopped.url}/health/live`)).rejects.toThrow();
+  });
+});
+
+describe('a stop of open sockets', () => {
+  it('closes viewers with 1001', async () => {
+    const stopped = await testMaster();
+    const socket = new WebSocket(new URL('/api/v1/live', stopped.url.replace('http', 'ws')), {
+      headers: { authorization: `Bearer ${stopped.token}` },
+    });
+    await once(socket, 'open');
+    const closed = once(socket, 'close');
+    await stopped.stop();
+    expect(((await closed) as [number])[0]).toBe(1001);
+  });
+
+  it('had let in nobody without a token, or from another page', async () => {
+    const attempt = async (headers: Record<string, string>) => {
+      const socket = new WebSocket(new URL('/api/v1/live', master.url.replace('http', 'ws')), {
+        headers,
+      });
+      const [error] = (await once(socket, 'error')) as [Error];
+      return error.message;
+    };
+    expect(await attempt({})).toContain('401');
+    expect(await attempt({ authorization: 'Bearer igt_no' })).toContain('401');
+    const answer = await master.call('POST', '/api/v1/session', {
+      token: null,
+      json: { token: master.token },
+    });
+    const cookie = (answer.headers.get('set-cookie') ?? '').split(';')[0] ?? '';
+    expect(await attempt({ cookie, origin: 'https://evil.example' })).toContain('403');
   });
 });
 
