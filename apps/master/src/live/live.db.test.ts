@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import { once } from 'node:events';
-import { constants, crc32, deflateRawSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { LiveMessage, LiveRequest } from '@impgem/client';
 import { deferred } from '@impgem/kit';
-import { STREAMS, type StreamName } from '@impgem/protocol';
+import type { StreamName } from '@impgem/protocol';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Caller } from '../access/index.js';
+import { SeededBuild, seedFarm } from '../builds/seed.js';
 import { Events } from '../events/index.js';
 import { Logs } from '../logs/index.js';
 import { Database, LIMITS } from '../platform/index.js';
@@ -26,13 +26,7 @@ beforeAll(async () => {
   test = await testDatabase();
   db = new Database({ url: test.url });
   events = new Events(db);
-  await db.query(
-    `INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ('', '', 't', '{}')`,
-  );
-  await db.query(
-    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1)`,
-  );
-  await db.query(`INSERT INTO requirement_groups (labels) VALUES ('{}')`);
+  await seedFarm(db);
 });
 beforeEach(async () => {
   hub = new LiveHub(db, events, new Logs(db));
@@ -112,58 +106,6 @@ async function connect(): Promise<Client> {
   return client;
 }
 
-/** A running build with one step, whose log the test writes as the journal does. */
-class Log {
-  bytes = 0;
-  constructor(readonly build: number) {}
-
-  static async begin(): Promise<Log> {
-    const [request] = await db.query<{ id: number }>(
-      `INSERT INTO build_requests (builder_id, farm_version, definition, group_id, properties, rank, submitted_by)
-       VALUES (1, 1, '{}', 1, '{}', 1, 't') RETURNING id`,
-    );
-    const [build] = await db.query<{ id: number }>(
-      `INSERT INTO builds (builder_id, number, request_id, attempt, epoch, plan, properties)
-       VALUES (1, $1::bigint::int, $1, 1, 1, '{}', '{}') RETURNING id`,
-      [request?.id],
-    );
-    const id = build?.id ?? 0;
-    await db.query(`INSERT INTO steps (build_id, index, name, kind) VALUES ($1, 0, 's', 'run')`, [
-      id,
-    ]);
-    return new Log(id);
-  }
-  /** Appends chunks in one commit. */
-  async write(...chunks: [StreamName, string | Buffer][]): Promise<void> {
-    await db.transaction(async (tx) => {
-      for (const [stream, text] of chunks) {
-        const bytes = Buffer.from(text as string);
-        const data = deflateRawSync(bytes, { finishFlush: constants.Z_FULL_FLUSH });
-        await tx.query(
-          `INSERT INTO log_chunks (build_id, step, byte_offset, seq, stream, length, first_line, at, crc32, data)
-           VALUES ($1, 0, $2, 0, $3, $4, 0, now(), $5, $6)`,
-          [this.build, this.bytes, STREAMS.indexOf(stream), bytes.length, crc32(bytes), data],
-        );
-        this.bytes += bytes.length;
-      }
-      await tx.query(`UPDATE steps SET log_bytes = $2 WHERE build_id = $1`, [
-        this.build,
-        this.bytes,
-      ]);
-      await tx.query('NOTIFY log');
-    });
-  }
-  async finish(): Promise<void> {
-    await db.transaction(async (tx) => {
-      await tx.query(
-        `UPDATE steps SET state = 'finished', log_finished = true WHERE build_id = $1`,
-        [this.build],
-      );
-      await events.append(tx, [{ kind: 'step.finished', build: this.build }]);
-    });
-  }
-}
-
 const append = (build: number, n: number) =>
   db.transaction((tx) => events.append(tx, [{ kind: 'build.started', build, data: { n } }]));
 
@@ -171,7 +113,6 @@ describe('events on the live socket', () => {
   it('come from now on, in order', async () => {
     const client = await connect();
     expect(await client.untilType('hello')).toEqual({ type: 'hello', actor: 'token:t' });
-    await append(1, -1);
     client.say({ type: 'subscribe', id: 'e', topic: 'events' });
     const { after } = await client.untilType('subscribed');
     expect(after).toMatch(/^\d+\.\d+$/);
@@ -224,59 +165,59 @@ describe('events on the live socket', () => {
 
 describe('a log on the live socket', () => {
   it('gives history, then what comes, exact and in order, then the end', async () => {
-    const log = await Log.begin();
-    await log.write(['system', '$ make\n'], ['stdout', 'one\n']);
+    const run = await SeededBuild.begin(db);
+    await run.log(['system', '$ make\n'], ['stdout', 'one\n']);
     const client = await connect();
-    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0 });
+    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: run.id, step: 0 });
     await client.until(() => client.text('l') === '$ make\none\n');
-    for (let n = 0; n < 30; n++) await log.write(['stdout', `${n}\n`], ['stderr', `e${n}\n`]);
-    await log.finish();
+    for (let n = 0; n < 30; n++) await run.log(['stdout', `${n}\n`], ['stderr', `e${n}\n`]);
+    await run.finishStep();
     expect(await client.untilType('log.end')).toEqual({
       type: 'log.end',
       id: 'l',
       step: 0,
-      bytes: log.bytes,
+      bytes: run.bytes,
     });
     let offset = 0;
     for (const piece of client.log('l')) {
       expect(piece.offset).toBe(offset);
       offset += piece.length;
     }
-    expect(offset).toBe(log.bytes);
+    expect(offset).toBe(run.bytes);
     expect(client.text('l', 'stderr')).toBe([...Array(30).keys()].map((n) => `e${n}\n`).join(''));
   });
 
   it('keeps a character whole that is cut by a chunk, by another stream, and by a resume', async () => {
-    const log = await Log.begin();
+    const run = await SeededBuild.begin(db);
     const euro = Buffer.from('€');
-    await log.write(
+    await run.log(
       ['stdout', Buffer.concat([Buffer.from('a'), euro.subarray(0, 1)])],
       ['stderr', Buffer.concat([Buffer.from('b'), euro.subarray(0, 2)])],
       ['stdout', euro.subarray(1, 2)],
     );
     const whole = await connect();
-    whole.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0 });
+    whole.say({ type: 'subscribe', id: 'l', topic: 'log', build: run.id, step: 0 });
     await whole.until(() => whole.log('l').length === 3);
     const resumed = await connect();
-    resumed.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0, offset: 6 });
+    resumed.say({ type: 'subscribe', id: 'l', topic: 'log', build: run.id, step: 0, offset: 6 });
     await resumed.untilType('subscribed');
-    await log.write(
+    await run.log(
       ['stdout', euro.subarray(2)],
       ['stderr', euro.subarray(2)],
       ['stdout', euro.subarray(0, 1)],
     );
-    await log.finish();
+    await run.finishStep();
     await Promise.all([whole.untilType('log.end'), resumed.untilType('log.end')]);
     expect([whole.text('l', 'stdout'), whole.text('l', 'stderr')]).toEqual(['a€\ufffd', 'b€']);
     expect([resumed.text('l', 'stdout'), resumed.text('l', 'stderr')]).toEqual(['€\ufffd', '€']);
   });
 
   it('begins in the middle of a chunk', async () => {
-    const log = await Log.begin();
-    await log.write(['stdout', '0123456789'], ['stdout', 'abc']);
-    await log.finish();
+    const run = await SeededBuild.begin(db);
+    await run.log(['stdout', '0123456789'], ['stdout', 'abc']);
+    await run.finishStep();
     const client = await connect();
-    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0, offset: 8 });
+    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: run.id, step: 0, offset: 8 });
     await client.untilType('log.end');
     expect(client.log('l').map(({ offset, length, text }) => [offset, length, text])).toEqual([
       [8, 2, '89'],
@@ -285,11 +226,11 @@ describe('a log on the live socket', () => {
   });
 
   it('reaches a viewer that does not read, whole and without a queue that grows', async () => {
-    const log = await Log.begin();
+    const run = await SeededBuild.begin(db);
     const slow = await connect();
     const quick = await connect();
     for (const client of [slow, quick]) {
-      client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0 });
+      client.say({ type: 'subscribe', id: 'l', topic: 'log', build: run.id, step: 0 });
       await client.untilType('subscribed');
     }
     slow.socket.pause();
@@ -297,9 +238,9 @@ describe('a log on the live socket', () => {
     for (let n = 0; n < 300; n++) {
       const chunk = `${n}\n`.repeat(Math.floor(60_000 / `${n}\n`.length));
       hash.update(chunk);
-      await log.write(['stdout', chunk]);
+      await run.log(['stdout', chunk]);
     }
-    await log.finish();
+    await run.finishStep();
     await quick.untilType('log.end');
     const buffered = [...server.clients].map((socket) => socket.bufferedAmount);
     expect(Math.max(...buffered)).toBeLessThan(2 * 1024 * 1024);
@@ -339,9 +280,9 @@ describe('a live socket', () => {
   });
 
   it('refuses an offset behind the log, a doubled id, and too many subscriptions', async () => {
-    const log = await Log.begin();
+    const run = await SeededBuild.begin(db);
     const client = await connect();
-    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: log.build, step: 0, offset: 1 });
+    client.say({ type: 'subscribe', id: 'l', topic: 'log', build: run.id, step: 0, offset: 1 });
     expect(await client.untilType('error', 'l')).toMatchObject({ code: 'range-not-satisfiable' });
     for (const id of ['a', 'b', 'c']) client.say({ type: 'subscribe', id, topic: 'events' });
     client.say({ type: 'subscribe', id: 'a', topic: 'events' });

@@ -1,0 +1,120 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { AppliedFarm, Builder, FarmFile, FarmVersion, Page, Problem } from '@impgem/client';
+import { type TestMaster, testMaster } from '../testing/test-master.js';
+
+const farm = (...names: string[]) =>
+  `builders:\n${names.map((name) => `  ${name}: { image: i, steps: [{ name: s, run: 'true' }] }\n`).join('')}`;
+
+let master: TestMaster;
+beforeAll(async () => {
+  master = await testMaster();
+});
+afterAll(() => master.stop());
+
+async function call<T>(method: string, path: string, body?: string, type = 'application/yaml') {
+  const answer = await master.call(
+    method,
+    `/api/v1${path}`,
+    body === undefined ? {} : { body, headers: { 'content-type': type } },
+  );
+  return { status: answer.status, body: (await answer.json()) as T };
+}
+const names = async () =>
+  (await call<Page<Builder>>('GET', '/builders')).body.items.map(({ name }) => name);
+
+const idOfX = async () =>
+  (await master.database.query<{ id: number }>(`SELECT id FROM builders WHERE name = 'x'`))[0]?.id;
+
+describe('the farm file', () => {
+  it('is not there at first', async () => {
+    expect(await call('GET', '/farm')).toMatchObject({ status: 404, body: { code: 'not-found' } });
+  });
+
+  it('is put in force as YAML or JSON, and keeps its versions', async () => {
+    const first = await call<AppliedFarm>('PUT', '/farm', farm('b', 'a'));
+    expect(first).toMatchObject({
+      status: 200,
+      body: { version: 1, changed: true, builders: ['b', 'a'], appliedBy: 'token:first-admin' },
+    });
+    const json = JSON.stringify({ source: farm('a', 'c') });
+    const second = await call<AppliedFarm>('PUT', '/farm', json, 'application/json');
+    expect(second.body).toMatchObject({ changed: true, builders: ['a', 'c'] });
+    expect(await names()).toEqual(['a', 'c']);
+    expect((await call<FarmFile>('GET', '/farm')).body).toMatchObject({
+      version: second.body.version,
+      source: farm('a', 'c'),
+    });
+    const versions = await call<Page<FarmVersion>>('GET', '/farm/versions?limit=1');
+    expect(versions.body.items).toMatchObject([{ version: second.body.version }]);
+    const older = await call<Page<FarmVersion>>(
+      'GET',
+      `/farm/versions?after=${versions.body.next}`,
+    );
+    expect(older.body).toMatchObject({ items: [{ version: 1, builders: ['b', 'a'] }], next: null });
+    const audit = await call<Page<object>>('GET', '/audit?limit=1');
+    expect(audit.body.items).toMatchObject([{ action: 'farm.apply', detail: { removed: ['b'] } }]);
+  });
+
+  it('changes nothing when the text is in force already', async () => {
+    const text = farm('a', 'c', 'd');
+    const one = await call<AppliedFarm>('PUT', '/farm', text, 'text/yaml');
+    const two = await call<AppliedFarm>('PUT', '/farm', text);
+    expect(two.body).toEqual({ ...one.body, changed: false });
+  });
+
+  it('takes builders out and back, with their history', async () => {
+    await call('PUT', '/farm', farm('x', 'y'));
+    const before = await idOfX();
+    await call('PUT', '/farm', farm('y'));
+    expect((await call<Problem>('GET', '/builders/x')).body.code).toBe('unknown-builder');
+    expect((await call('GET', '/builds?builder=x')).status).toBe(200);
+    await call('PUT', '/farm', farm('y', 'x'));
+    expect(await names()).toEqual(['y', 'x']);
+    expect(await idOfX()).toBe(before);
+  });
+
+  it('with problems is refused whole, with line and column, and nothing half done', async () => {
+    const version = (await call<FarmFile>('GET', '/farm')).body.version;
+    const before = await names();
+    const bad = `${farm('z')}  w: { image: i, stepps: 1, steps: [{ run: a }] }\n`;
+    const { status, body } = await call<Problem>('PUT', '/farm', bad);
+    expect([status, body.code]).toEqual([422, 'invalid-farm-file']);
+    expect(body.detail).toMatch(/^line 3, column \d+: .*stepps/);
+    expect(body.problems?.[0]).toMatchObject({
+      line: 3,
+      message: expect.stringContaining('steps'),
+    });
+    expect(await names()).toEqual(before);
+    expect((await call<FarmFile>('GET', '/farm')).body.version).toBe(version);
+    const lint = await call<{ problems: object[] }>('POST', '/farm/lint', bad);
+    expect([lint.status, lint.body.problems]).toEqual([200, body.problems]);
+    expect(
+      (await call<{ problems: object[] }>('POST', '/farm/lint', farm('z'))).body.problems,
+    ).toEqual([]);
+  });
+
+  it.each([
+    ['empty', '', 'application/yaml', 422],
+    ['no YAML', '{', 'application/yaml', 422],
+    ['with a NUL', farm('a').replace('true', 'a\u0000b'), 'application/yaml', 422],
+    ['JSON without source', '{}', 'application/json', 400],
+    ['JSON with more', '{"source":"","x":1}', 'application/json', 400],
+    ['a list', '[]', 'application/json', 400],
+  ])('that is %s is refused', async (_, body, type, status) => {
+    expect((await call<Problem>('PUT', '/farm', body, type)).status).toBe(status);
+  });
+
+  it('is applied by two at once one after the other', async () => {
+    const files = [farm('p'), farm('q'), farm('r'), farm('s')];
+    const applied = await Promise.all(files.map((file) => call<AppliedFarm>('PUT', '/farm', file)));
+    expect(applied.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    const last = applied.toSorted((a, b) => a.body.version - b.body.version).at(-1);
+    expect(await names()).toEqual(last?.body.builders);
+  });
+
+  it('needs the scope admin', async () => {
+    const { token } = await master.newToken(['trigger']);
+    const answer = await master.call('PUT', '/api/v1/farm', { json: { source: farm('a') }, token });
+    expect(answer.status).toBe(403);
+  });
+});
