@@ -1,5 +1,4 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { eventually } from './eventually.js';
 
@@ -80,21 +79,40 @@ export class Program {
     this.#child.kill(signal);
   }
 
+  /** Waits for its end by itself; when it does not come, kills its whole group and fails with what it said. */
+  async ended(timeoutMs = 60_000): Promise<number> {
+    const code = await this.#within(timeoutMs);
+    if (code !== undefined) return code;
+    process.kill(-this.pid, 'SIGKILL');
+    await this.exited;
+    throw new Error(
+      `${this.name} did not end within ${timeoutMs} ms:\n${this.output.slice(-6_000)}`,
+    );
+  }
+
   /** TERM, and KILL to its whole group when it does not end in time; fails the test in that case. */
   async stop(timeoutMs = 30_000): Promise<number> {
     if (this.exitCode !== null) return this.exitCode;
     this.kill('SIGTERM');
-    const timer = new AbortController();
-    const late = once(timer.signal, 'abort');
-    const timeout = setTimeout(() => timer.abort(), timeoutMs);
-    const ended = await Promise.race([this.exited, late.then(() => undefined)]);
-    clearTimeout(timeout);
+    const ended = await this.#within(timeoutMs);
     if (ended !== undefined) return ended;
     process.kill(-this.pid, 'SIGKILL');
     await this.exited;
     throw new Error(
       `${this.name} did not end on TERM within ${timeoutMs} ms:\n${this.output.slice(-4_000)}`,
     );
+  }
+
+  async #within(timeoutMs: number): Promise<number | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), timeoutMs);
+    });
+    try {
+      return await Promise.race([this.exited, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #take(bytes: Buffer): void {

@@ -83,7 +83,7 @@ describe('what the master refuses', () => {
       IMPGEM_DATA: `${farm.dataDir}/other`,
       IMPGEM_PORT: String(port),
     });
-    expect(await master.exited).not.toBe(0);
+    expect(await master.ended()).not.toBe(0);
     expect(master.output).toContain(String(port));
     expect(master.output).not.toContain('    at ');
     server.close();
@@ -96,7 +96,7 @@ describe('what the master refuses', () => {
       IMPGEM_EXECUTOR: 'docker',
       DOCKER_HOST: 'unix:///nowhere/docker.sock',
     });
-    expect(await worker.exited).not.toBe(0);
+    expect(await worker.ended()).not.toBe(0);
     expect(worker.output).toContain('/nowhere/docker.sock');
   });
 
