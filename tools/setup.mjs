@@ -29,7 +29,7 @@ export async function install() {
   await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'], { quiet: true });
 }
 
-export const nx = () => join(root, 'node_modules/nx/bin/nx.js');
+export const nx = () => join(root, 'node_modules/nx/dist/bin/nx.js');
 
 /** Compiles the given projects (all: none given) and what they need. Nx's cache makes it a second when nothing changed. */
 export async function build(projects = []) {
