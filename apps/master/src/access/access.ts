@@ -9,8 +9,9 @@ import {
 import { InjectRepository } from '@nestjs/typeorm';
 import { FarmError } from '@impgem/kit';
 import { Repository } from 'typeorm';
-import { Database, logger, MasterConfig } from '../platform/index.js';
+import { Database, MasterConfig } from '../platform/index.js';
 import { ApiToken, BrowserSession } from './access.entities.js';
+import { Audit } from './audit.js';
 import { withImplied, type Caller } from './caller.js';
 import { allowedOrigin } from './origin.js';
 import { bearer, hashSecret, parseToken, secretMatches } from './secrets.js';
@@ -20,8 +21,6 @@ export const SESSION_COOKIE = 'impgem_session';
 export const SESSION_MS = 24 * 60 * 60 * 1000;
 /** `last_used_at` is as exact as this. */
 const USED_EVERY_MS = 60_000;
-
-const log = logger('access');
 
 /** A request before it is known who makes it; a plain upgrade request will do. */
 export interface Knock {
@@ -37,6 +36,7 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     private readonly database: Database,
     private readonly config: MasterConfig,
+    private readonly audit: Audit,
     @InjectRepository(ApiToken) private readonly tokens: Repository<ApiToken>,
     @InjectRepository(BrowserSession) private readonly sessions: Repository<BrowserSession>,
   ) {}
@@ -150,9 +150,14 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
     const idHash = hashSecret(cookie);
     const ends = Math.min(Date.now() + SESSION_MS, caller.expiresAt?.getTime() ?? Infinity);
     const expiresAt = new Date(ends);
-    await this.database.query('DELETE FROM sessions WHERE expires_at < now()');
-    await this.sessions.insert({ idHash, tokenId: caller.tokenId, csrf, expiresAt });
-    log.info({ actor: caller.actor }, 'signed in');
+    await this.database.transaction(async (tx) => {
+      await tx.query('DELETE FROM sessions WHERE expires_at < now()');
+      await tx.query(
+        'INSERT INTO sessions (id_hash, token_id, csrf, expires_at) VALUES ($1, $2, $3, $4)',
+        [idHash, caller.tokenId, csrf, expiresAt],
+      );
+      await this.audit.record(tx, caller, 'session.create', caller.tokenId);
+    });
     return { cookie, caller: { ...caller, expiresAt, session: { idHash, csrf } } };
   }
 

@@ -58,6 +58,19 @@ describe('Database', () => {
     stop();
   });
 
+  it('hears all channels on one connection, however they are asked for', async () => {
+    const own = new Database({ url: test.url });
+    const heard = ['a', 'b', 'c'].map(() => deferred());
+    await Promise.all(heard.map(({ resolve }, n) => own.listen(`channel-${n}`, resolve)));
+    const listeners = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`;
+    const before = await database.query(listeners);
+    for (const n of heard.keys()) await database.query(`NOTIFY "channel-${n}"`);
+    await Promise.all(heard.map(({ promise }) => promise));
+    await own.close();
+    const after = await database.query(listeners);
+    expect(before.length - after.length).toBe(1);
+  });
+
   it('says database-unavailable when nothing listens there', async () => {
     const nowhere = new Database({ url: 'postgres://impgem@127.0.0.1:1/impgem' });
     await expect(nowhere.query('SELECT 1')).rejects.toMatchObject({ code: 'database-unavailable' });

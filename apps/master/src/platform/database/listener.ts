@@ -10,6 +10,7 @@ const BACKOFF = { baseMs: 100, capMs: 2000 };
 export class Listener {
   readonly #handlers = new Map<string, Set<() => void>>();
   #client: Client | undefined;
+  #first: Promise<void> | undefined;
   #loop: Promise<void> | undefined;
   readonly #stop = new AbortController();
 
@@ -20,22 +21,26 @@ export class Listener {
 
   async listen(channel: string, handler: () => void): Promise<() => void> {
     const handlers = this.#handlers.get(channel) ?? new Set();
-    const isNew = handlers.size === 0;
     handlers.add(handler);
     this.#handlers.set(channel, handlers);
-    if (!this.#loop) {
-      const client = await this.#connect().catch(this.saw);
-      this.#loop = this.#keepConnected(client ?? undefined);
-    } else if (isNew && this.#client) {
-      await this.#client.query(`LISTEN ${escapeIdentifier(channel)}`).catch(this.saw);
-    }
+    // The first connection listens to whatever is asked for until it stands; what comes later asks for itself,
+    // and twice does no harm.
+    this.#first ??= this.#start();
+    await this.#first;
+    await this.#client?.query(`LISTEN ${escapeIdentifier(channel)}`).catch(this.saw);
     return () => {
       handlers.delete(handler);
     };
   }
 
+  async #start(): Promise<void> {
+    const client = await this.#connect().catch(this.saw);
+    this.#loop = this.#keepConnected(client ?? undefined);
+  }
+
   async close(): Promise<void> {
     this.#stop.abort();
+    await this.#first;
     await this.#client?.end().catch(() => undefined);
     await this.#loop;
   }

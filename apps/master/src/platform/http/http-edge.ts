@@ -4,13 +4,16 @@ import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fa
 import type { FastifyInstance } from 'fastify';
 import { FarmError } from '@impgem/kit';
 import type { Platform } from '../platform.module.js';
-import { measure } from '../metrics/http-metrics.js';
+import { logger } from '../logging.js';
+import { measure, problemCounter } from '../metrics/http-metrics.js';
 import { openApiDocument, serveDocs } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';
 import { answerOf, PROBLEM_TYPE } from './problem.js';
 import { validationPipe } from './validation.js';
 import { serveWebPage } from './web-page.js';
 import { FarmWsAdapter } from './ws-adapter.js';
+
+const log = logger('http');
 
 const REQUEST_TIMEOUT_MS = 60_000;
 const YAML = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/x-yaml'];
@@ -38,6 +41,7 @@ export async function prepareHttp(
     const { problem, headers } = answerOf(
       new FarmError('stopping', 'the master is about to stop; another one will answer'),
     );
+    problemCounter.inc({ code: problem.code });
     void reply.code(503).headers({ ...headers, connection: 'close' });
     void reply.type(PROBLEM_TYPE).send(problem);
   });
@@ -45,6 +49,14 @@ export async function prepareHttp(
     // A request that was running when the stop began would leave its connection open until it times out.
     if (lifecycle.state === 'stopping') void reply.header('connection', 'close');
     done(null, payload);
+  });
+  http.addHook('onResponse', (request, reply, done) => {
+    const { method, url } = request;
+    log.debug(
+      { method, url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) },
+      'served',
+    );
+    done();
   });
   measure(http, database);
   await app.register(cookie);
@@ -78,7 +90,9 @@ function security(https: boolean) {
         frameAncestors: ["'none'"],
       },
     },
-    strictTransportSecurity: https ? { maxAge: 15_552_000 } : (false as const),
+    strictTransportSecurity: https
+      ? { maxAge: 15_552_000, includeSubDomains: false }
+      : (false as const),
     referrerPolicy: { policy: 'no-referrer' as const },
     xFrameOptions: { action: 'deny' as const },
   };
