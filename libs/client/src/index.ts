@@ -1,5 +1,5 @@
 export * from './api.js';
-export type { Fetch, FetchResponse, Signal, SocketClass } from './host.js';
+export type { Fetch, FetchInit, FetchResponse, Signal, SocketClass } from './host.js';
 export * from './live.js';
 export * from './problem-codes.js';
 export * from './problem-error.js';
