@@ -63,7 +63,7 @@ export const ZONES = {
     logs: ['access', 'platform'],
     journal: ['scheduling', 'events', 'access', 'platform'],
     scheduling: ['builders', 'events', 'access', 'platform'],
-    builds: ['scheduling', 'builders', 'events', 'access', 'platform'],
+    builds: ['scheduling', 'artifacts', 'builders', 'events', 'access', 'platform'],
     workers: ['scheduling', 'journal', 'artifacts', 'events', 'access', 'platform'],
     live: ['logs', 'events', 'access', 'platform'],
   },
