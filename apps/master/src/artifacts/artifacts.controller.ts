@@ -14,9 +14,9 @@ import { Artifacts } from './artifacts.js';
 
 export class Artifact implements api.Artifact {
   @ApiProperty({ description: 'Below the workspace' }) path!: string;
-  @ApiProperty({ description: 'Bytes' }) size!: number;
+  @ApiProperty({ type: 'integer', description: 'Bytes' }) size!: number;
   @ApiProperty({ description: 'In hex' }) sha256!: string;
-  @ApiProperty({ description: 'Permission bits' }) mode!: number;
+  @ApiProperty({ type: 'integer', description: 'Permission bits' }) mode!: number;
   @ApiProperty({ format: 'date-time' }) createdAt!: string;
 }
 

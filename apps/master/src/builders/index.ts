@@ -1,2 +1,2 @@
 export { BuildersModule } from './builders.module.js';
-export { Builders, type ActiveBuilder } from './builders.js';
+export { Builders } from './builders.js';

@@ -14,8 +14,8 @@ export class FarmSource {
 export class FileProblem implements api.FileProblem {
   @ApiProperty({ description: 'Where, e.g. builders.hello.steps[0].run' }) path!: string;
   @ApiProperty() message!: string;
-  @ApiPropertyOptional({ description: 'From 1' }) line?: number;
-  @ApiPropertyOptional({ description: 'From 1' }) column?: number;
+  @ApiPropertyOptional({ type: 'integer', description: 'From 1' }) line?: number;
+  @ApiPropertyOptional({ type: 'integer', description: 'From 1' }) column?: number;
 }
 
 export class LintResult {
@@ -23,7 +23,7 @@ export class LintResult {
 }
 
 export class FarmVersion implements api.FarmVersion {
-  @ApiProperty() version!: number;
+  @ApiProperty({ type: 'integer' }) version!: number;
   @ApiProperty({ format: 'date-time' }) appliedAt!: string;
   @ApiProperty() appliedBy!: string;
   @ApiProperty({ description: 'Of the text, in hex' }) sha256!: string;

@@ -6,7 +6,7 @@ import { Artifact } from '../artifacts/index.js';
 
 export const REQUEST_STATES = ['pending', 'claimed', 'finished'] as const;
 export const BUILD_STATES = ['running', 'cancelling', 'finished'] as const;
-export const STEP_STATES = ['pending', 'running', 'finished'] as const;
+const STEP_STATES = ['pending', 'running', 'finished'] as const;
 
 const ID = { type: 'integer' } as const;
 const TEXTS = { type: 'object', additionalProperties: { type: 'string' } } as const;

@@ -8,7 +8,7 @@ import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
 import { Events } from './events.js';
 
 class EventsQuery extends PageQuery {
-  @ApiPropertyOptional({ description: 'Only those of one build' })
+  @ApiPropertyOptional({ type: 'integer', description: 'Only those of one build' })
   @IsOptional()
   @Type(() => Number)
   @IsInt()
@@ -22,8 +22,8 @@ export class FarmEvent implements api.FarmEvent {
   @ApiProperty() kind!: string;
   @ApiProperty({ format: 'date-time' }) at!: string;
   @ApiPropertyOptional() builder?: string;
-  @ApiPropertyOptional() build?: number;
-  @ApiPropertyOptional() request?: number;
+  @ApiPropertyOptional({ type: 'integer' }) build?: number;
+  @ApiPropertyOptional({ type: 'integer' }) request?: number;
   @ApiPropertyOptional() worker?: string;
   @ApiProperty({ type: 'object', additionalProperties: true }) data!: Record<string, unknown>;
 }

@@ -4,7 +4,7 @@ import { FarmError } from '@impgem/kit';
 import { Database, type Tx } from '../platform/index.js';
 import { comparePositions, formatPosition, parsePosition } from './position.js';
 
-export const EVENT_KINDS = [
+const EVENT_KINDS = [
   'request.submitted',
   'request.finished',
   'build.assigned',
@@ -22,7 +22,7 @@ export const EVENT_KINDS = [
   'worker.revoked',
   'farm.applied',
 ] as const;
-export type EventKind = (typeof EVENT_KINDS)[number];
+type EventKind = (typeof EVENT_KINDS)[number];
 
 /** `builder` and `worker` are names, `build` and `request` ids. `data` is JSON and goes to every reader. */
 export interface NewEvent {

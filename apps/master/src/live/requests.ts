@@ -31,7 +31,7 @@ export class SubscribeLog extends Named {
   @IsInt() @Min(0) @Max(65_535) step!: number;
   @IsOptional() @IsInt() @Min(0) @Max(Number.MAX_SAFE_INTEGER) offset?: number;
 }
-export class Unsubscribe extends Named {
+class Unsubscribe extends Named {
   @IsIn(['unsubscribe']) type!: 'unsubscribe';
 }
 export type Request = SubscribeEvents | SubscribeLog | Unsubscribe;

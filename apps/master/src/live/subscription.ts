@@ -31,7 +31,7 @@ export interface History<Position> {
 }
 
 /** Feeds the subscriptions that have seen everything; the database is read once for all of them. */
-export interface Head<Position> {
+interface Head<Position> {
   /** Takes a subscription in; false when it stands before the head, so that it must read on by itself. */
   join(subscription: Subscription<Position>, history: History<Position>): boolean;
   leave(subscription: Subscription<Position>): void;

@@ -1,9 +1,2 @@
 export { LogsModule } from './logs.module.js';
-export {
-  Logs,
-  inflate,
-  type LogPage,
-  type LogRef,
-  type LogState,
-  type StoredChunk,
-} from './logs.js';
+export { Logs, inflate, type LogRef, type StoredChunk } from './logs.js';
