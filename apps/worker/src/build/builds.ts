@@ -153,7 +153,8 @@ export class Builds {
         entry.log.error({ err: error }, 'the spool of a finished build is not removed');
       }
       this.entries.delete(key(ref));
-      this.report({ type: 'cleaned', ...ref });
+      // Not `...ref`: it may be a command, whose `type` would win.
+      this.report({ type: 'cleaned', ...entry.ref });
     };
     void gone();
   }
