@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { FarmError } from '@impgem/kit';
-import { startMaster, type Master } from './master.js';
+import { copyDatabase, startMaster, type Master } from './master.js';
 import type { EmbeddedPostgres } from './platform/database/embedded-postgres.js';
 import { logger, readConfig, setLogLevel } from './platform/index.js';
 
@@ -38,9 +38,18 @@ process.on('uncaughtException', (err) => {
   leave(1);
 });
 
+const USAGE = 'usage: main.js [backup FILE | restore FILE]; settings are in docs/configuration.md';
+
 try {
   const config = readConfig();
   setLogLevel(config.logLevel);
+  const [command, file, ...more] = process.argv.slice(2);
+  if (command !== undefined) {
+    const isKnown = command === 'backup' || command === 'restore';
+    if (!isKnown || file === undefined || more.length > 0) throw new FarmError('usage', USAGE);
+    await copyDatabase(command, file, config);
+    process.exit(0);
+  }
   master = await startMaster(config, {
     signal: starting.signal,
     onPostgres: (started) => (postgres = started),

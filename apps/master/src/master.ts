@@ -10,6 +10,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp } from './app.js';
 import { Database, Lifecycle, logger, withConfig, type MasterConfig } from './platform/index.js';
 import { dataSource as entitiesOf, migrationSource } from './platform/database/data-source.js';
+import { backup, restore } from './platform/backup/backup.js';
 import {
   startEmbeddedPostgres,
   type EmbeddedPostgres,
@@ -117,6 +118,27 @@ async function closeApp(app: NestFastifyApplication, graceMs: number): Promise<v
 export interface StartOptions {
   signal?: AbortSignal;
   onPostgres?: (postgres: EmbeddedPostgres) => void;
+}
+
+/** Writes the database into a file, beside a running master or without one; or fills an empty one from a file. */
+export async function copyDatabase(
+  direction: 'backup' | 'restore',
+  file: string,
+  config: MasterConfig,
+): Promise<void> {
+  const endings = new Endings();
+  try {
+    await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
+    const url = config.databaseUrl ?? (await startPostgres(config, endings)).url;
+    const rows = await (direction === 'backup' ? backup : restore)(url, path.resolve(file));
+    const blobs = path.join(config.dataDir, 'blobs');
+    log.info(
+      { file, rows, blobs },
+      `${direction} done; artifacts are files in the folder blobs: copy it too`,
+    );
+  } finally {
+    await endings.run();
+  }
 }
 
 async function startPostgres(

@@ -26,14 +26,14 @@ export function dataSource(url: string): DataSource {
   });
 }
 
-/** For migrations alone: no entities, and no limit of time. */
-export function migrationSource(url: string): DataSource {
+/** For migrations alone (all, or those given): no entities, and no limit of time. */
+export function migrationSource(url: string, migrations = MIGRATIONS): DataSource {
   return new DataSource({
     type: 'postgres',
     url,
     applicationName: applicationName(),
     poolSize: 2,
-    migrations: MIGRATIONS,
+    migrations,
     migrationsTableName: MIGRATIONS_TABLE,
     connectTimeoutMS: 5000,
     logging: false,
