@@ -12,6 +12,9 @@ const FLAT = 64 * MIB;
 
 const sha256 = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
 
+const lines = (word: string): string =>
+  Array.from({ length: 50 }, (_, index) => `${word} ${index + 1}\n`).join('');
+
 /** Output: every byte, in order, before the exit, at the sink's pace. */
 export function describeOutput(stage: Stage): void {
   const { dialect } = stage.subject;
@@ -36,8 +39,6 @@ export function describeOutput(stage: Stage): void {
 
     it('keeps both streams apart and each in order', async () => {
       const { stdout, stderr } = await stage.play(dialect.bothStreams(50));
-      const lines = (word: string): string =>
-        Array.from({ length: 50 }, (_, index) => `${word} ${index + 1}\n`).join('');
       expect(stdout.toString()).toBe(lines('out'));
       expect(stderr.toString()).toBe(lines('err'));
     });

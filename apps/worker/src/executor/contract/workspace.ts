@@ -64,6 +64,8 @@ export function describeWorkspace(stage: Stage): void {
       await workspace.unpack(tarOf((pack) => void pack.entry({ name: 'big' }, content)));
       expect((await buffer(await workspace.read('big'))).equals(content)).toBe(true);
       const half = await workspace.read('big');
+      const other = await buffer(await workspace.read('big'));
+      expect(other.length).toBe(content.length);
       half.destroy();
       expect((await buffer(await workspace.read('big'))).length).toBe(content.length);
     });

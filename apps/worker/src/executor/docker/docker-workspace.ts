@@ -40,7 +40,10 @@ export class DockerWorkspace implements Workspace {
   readonly volume: string;
   holder: Holder | undefined;
   readonly #steps = new Set<DockerStep>();
-  #files: Promise<Docker.Container> | undefined;
+  /** The engine locks a container while it reads from it, so reads at the same time need one each. */
+  readonly #archives: Promise<Docker.Container>[] = [];
+  readonly #idle: Docker.Container[] = [];
+  readonly #reading = new Set<Readable>();
   #disposed: Promise<void> | undefined;
 
   constructor(private readonly order: WorkspaceOrder) {
@@ -69,6 +72,7 @@ export class DockerWorkspace implements Workspace {
     try {
       const container = await this.#archive();
       await container.putArchive(source, { path: MOUNT });
+      this.#idle.push(container);
     } catch (error) {
       source.destroy();
       throw engineFailure(error, 'unpack into the workspace');
@@ -84,6 +88,7 @@ export class DockerWorkspace implements Workspace {
     try {
       const container = await this.#archive();
       const small = await listByArchive(container, MOUNT);
+      this.#idle.push(container);
       yield* small ?? listByHelper(this.order, MOUNT);
     } catch (error) {
       throw engineFailure(error, 'list the workspace');
@@ -97,17 +102,27 @@ export class DockerWorkspace implements Workspace {
     }
     try {
       const container = await this.#archive();
-      for (let depth = 1; depth <= parts.length; depth++) {
-        const kind = await kindOf(container, `${MOUNT}/${parts.slice(0, depth).join('/')}`);
-        if (kind === 'none') throw refused(path, 'is not there');
-        if (kind !== (depth < parts.length ? 'directory' : 'file')) {
-          throw refused(path, 'is no regular file, or lies behind a link');
-        }
+      try {
+        await checkKinds(container, path, parts);
+        return await this.#stream(container, path);
+      } catch (error) {
+        this.#idle.push(container);
+        throw error;
       }
-      return await firstFile(container, `${MOUNT}/${path}`, path);
     } catch (error) {
       throw engineFailure(error, 'read from the workspace');
     }
+  }
+
+  /** The container is free again when the stream was read to its end or destroyed. */
+  async #stream(container: Docker.Container, path: string): Promise<Readable> {
+    const { source, content } = await firstFile(container, path);
+    this.#reading.add(source);
+    source.once('close', () => {
+      this.#reading.delete(source);
+      this.#idle.push(container);
+    });
+    return content;
   }
 
   dispose(): Promise<void> {
@@ -119,15 +134,20 @@ export class DockerWorkspace implements Workspace {
     const steps = [...this.#steps];
     await Promise.all(steps.map((step) => step.stop(0)));
     await Promise.all(steps.map((step) => step.removed));
-    const files = await this.#files?.catch(() => undefined);
-    if (files) await removeContainer(files);
+    for (const source of this.#reading) source.destroy();
+    for (const archive of await Promise.allSettled(this.#archives)) {
+      if (archive.status === 'fulfilled') await removeContainer(archive.value);
+    }
     await removeVolume(this.order.engine.getVolume(this.volume));
     this.order.onDispose(this);
   }
 
-  #archive(): Promise<Docker.Container> {
+  /** Taken from the idle ones; whoever takes it gives it back. */
+  async #archive(): Promise<Docker.Container> {
     const { engine, identity, image, attempt } = this.order;
-    this.#files ??= engine.createContainer({
+    const idle = this.#idle.pop();
+    if (idle) return idle;
+    const made = engine.createContainer({
       name: nameOf(identity, 'files', attempt),
       Image: image,
       Cmd: ['/bin/sh'],
@@ -139,7 +159,8 @@ export class DockerWorkspace implements Workspace {
         Mounts: [{ Type: 'volume', Source: this.volume, Target: MOUNT }],
       },
     });
-    return this.#files;
+    this.#archives.push(made);
+    return made;
   }
 }
 
@@ -166,31 +187,42 @@ async function kindOf(container: Docker.Container, path: string): Promise<Kind> 
   }
 }
 
-/** The content of the one file that the archive call wraps into a tar. */
+/** Every part but the last is a directory, the last a file: nothing on the way is a link. */
+async function checkKinds(
+  container: Docker.Container,
+  path: string,
+  parts: readonly string[],
+): Promise<void> {
+  for (let depth = 1; depth <= parts.length; depth++) {
+    const kind = await kindOf(container, `${MOUNT}/${parts.slice(0, depth).join('/')}`);
+    if (kind === 'none') throw refused(path, 'is not there');
+    if (kind !== (depth < parts.length ? 'directory' : 'file')) {
+      throw refused(path, 'is no regular file, or lies behind a link');
+    }
+  }
+}
+
+/** The content of the one file that the archive call wraps into a tar, and the call's own stream. */
 async function firstFile(
   container: Docker.Container,
-  from: string,
   path: string,
-): Promise<Readable> {
-  const source = (await container.getArchive({ path: from })) as Readable;
+): Promise<{ source: Readable; content: Readable }> {
+  const source = (await container.getArchive({ path: `${MOUNT}/${path}` })) as Readable;
   const extract = tar.extract();
   source.on('error', (error) => extract.destroy(error));
+  source.on('close', () => {
+    if (!source.readableEnded) extract.destroy(new Error('the engine broke the stream off'));
+  });
   source.pipe(extract as unknown as NodeJS.WritableStream);
-  const entries = extract[Symbol.asyncIterator]();
-  const first = await entries.next();
+  const first = await extract[Symbol.asyncIterator]().next();
   if (first.done || first.value.header.type !== 'file') {
     source.destroy();
     throw refused(path, 'is no regular file');
   }
-  const entry = first.value;
-  async function* content(): AsyncGenerator<Buffer> {
-    try {
-      for await (const chunk of entry) yield chunk as Buffer;
-    } finally {
-      source.destroy();
-    }
-  }
-  return Readable.from(content(), { objectMode: false });
+  const content = Readable.from(first.value as AsyncIterable<Buffer>, { objectMode: false });
+  // Also when nobody ever read from it.
+  content.once('close', () => source.destroy());
+  return { source, content };
 }
 
 const REMOVE_TRIES = 10;
