@@ -1,12 +1,13 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path/posix';
-import { Controller, Get, Headers, Param, Query, Res } from '@nestjs/common';
+import { Readable } from 'node:stream';
+import { Controller, Get, Headers, Param, Query, Req, Res } from '@nestjs/common';
 import { ApiOperation, ApiParam, ApiProduces, ApiProperty, ApiTags } from '@nestjs/swagger';
 import type * as api from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import contentDisposition from 'content-disposition';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
 import { Requires } from '../access/index.js';
 import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
@@ -53,6 +54,7 @@ export class ArtifactsController {
     @Param('id') id: string,
     @Param('*') path: string,
     @Headers() headers: RequestHeaders,
+    @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const artifact = await this.artifacts.find(buildId(id), path);
@@ -87,7 +89,8 @@ export class ArtifactsController {
     const length = range ? range.end - range.start + 1 : artifact.size;
     await reply
       .header('content-length', String(length))
-      .send(createReadStream(artifact.file, range ?? {}));
+      // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
+      .send(request.method === 'HEAD' ? Readable.from([]) : createReadStream(artifact.file, range));
   }
 }
 

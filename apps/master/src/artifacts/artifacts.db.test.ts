@@ -88,6 +88,13 @@ describe('artifacts', () => {
     expect((await get('dist/app.html', { 'if-none-match': `W/"x", ${etag}` })).status).toBe(304);
   });
 
+  it('tell their size to HEAD, without the bytes', async () => {
+    const path = `/api/v1/builds/${build.id}/artifacts/dist/app.html`;
+    const answer = await master.call('HEAD', path);
+    expect(answer.headers.get('content-length')).toBe(String(BYTES.length));
+    expect(await answer.text()).toBe('');
+  });
+
   it.each(['no/such', '..%2f..%2fetc/passwd', '%00', 'dist', 'dist%5capp.html'])(
     'are not there under %s',
     async (path) => {

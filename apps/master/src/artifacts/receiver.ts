@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
 import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
+import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
 import { Database, logger, MasterConfig } from '../platform/index.js';
 import { BlobStore } from './blobs.js';
@@ -284,6 +285,7 @@ async function writeAt(file: string, bytes: Uint8Array, position: number): Promi
 }
 
 function refused(path: string, why: string, cause?: unknown): FarmError {
+  refusals.inc();
   return new FarmError(
     'artifact-refused',
     `${JSON.stringify(path.slice(0, 200))}: ${why}`,
@@ -297,6 +299,11 @@ function unstorable(path: string, error: unknown): FarmError {
   const code = (error as NodeJS.ErrnoException).code ?? 'error';
   return refused(path, `the master cannot store it (${code})`, error);
 }
+
+const refusals = new Counter({
+  name: 'impgem_artifacts_refused_total',
+  help: 'Artifacts that were not taken',
+});
 
 const STORED = 'SELECT path, size, sha256 FROM artifacts WHERE build_id = $1 AND number = $2';
 const INSERT = `

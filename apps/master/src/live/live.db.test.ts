@@ -6,6 +6,7 @@ import type { LiveMessage, LiveRequest } from '@impgem/client';
 import { deferred } from '@impgem/kit';
 import type { StreamName } from '@impgem/protocol';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
+import * as fc from 'fast-check';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Caller } from '../access/index.js';
 import { SeededBuild, seedFarm } from '../builds/seed.js';
@@ -249,6 +250,71 @@ describe('a log on the live socket', () => {
     const sha = hash.digest('hex');
     for (const client of [slow, quick])
       expect(createHash('sha256').update(client.text('l')).digest('hex')).toBe(sha);
+  });
+});
+
+describe('many viewers of a log', () => {
+  it('all see the same, from wherever and whenever they begin', async () => {
+    const bytes = fc.oneof(
+      fc.string({ unit: 'binary', minLength: 1 }),
+      fc.uint8Array({ minLength: 1, maxLength: 9 }),
+    );
+    const chunk = fc.tuple(fc.constantFrom(...(['system', 'stdout', 'stderr'] as const)), bytes);
+    const action = fc.oneof(
+      fc.record({ write: fc.array(chunk, { minLength: 1, maxLength: 12 }) }),
+      fc.record({ watch: fc.nat() }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(action, { maxLength: 15 }), async (actions) => {
+        const run = await SeededBuild.begin(db);
+        const client = await connect();
+        const streams = { system: [], stdout: [], stderr: [] } as Record<StreamName, Buffer[]>;
+        const from: { offset: number; before: Record<StreamName, number> }[] = [];
+        for (const next of actions)
+          if ('write' in next) {
+            const chunks = next.write.map(([s, data]): [StreamName, Buffer] => [
+              s,
+              Buffer.from(data as string),
+            ]);
+            for (const [stream, data] of chunks) streams[stream].push(data);
+            await run.log(...chunks);
+          } else if (from.length < 3) {
+            // Only at borders of chunks is it plain to say what a viewer shall see of each stream.
+            const counts = (stream: StreamName) => Buffer.concat(streams[stream]).length;
+            const before = {
+              system: counts('system'),
+              stdout: counts('stdout'),
+              stderr: counts('stderr'),
+            };
+            const id = String(from.length);
+            client.say({
+              type: 'subscribe',
+              id,
+              topic: 'log',
+              build: run.id,
+              step: 0,
+              offset: run.bytes,
+            });
+            from.push({ offset: run.bytes, before });
+          }
+        await run.finishStep();
+        for (const [id, { offset, before }] of from.entries()) {
+          await client.untilType('log.end', String(id));
+          const pieces = client.log(String(id));
+          expect(pieces.reduce((sum, { length }) => sum + length, offset)).toBe(run.bytes);
+          for (const stream of ['system', 'stdout', 'stderr'] as const) {
+            const all = Buffer.concat(streams[stream]);
+            const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+            decoder.decode(all.subarray(0, before[stream]), { stream: true });
+            const rest =
+              decoder.decode(all.subarray(before[stream]), { stream: true }) + decoder.decode();
+            expect(client.text(String(id), stream)).toBe(rest);
+          }
+        }
+        await client.close();
+      }),
+      { numRuns: 40 },
+    );
   });
 });
 

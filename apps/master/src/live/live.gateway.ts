@@ -8,7 +8,7 @@ import { Access, type Caller } from '../access/index.js';
 import { logger, MasterConfig } from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
-import { openSockets } from './viewer.js';
+import { liveErrors, openSockets } from './viewer.js';
 
 const log = logger('live');
 const PING_MS = 20_000;
@@ -118,6 +118,7 @@ function refuse(error: unknown, answer: Parameters<Verify>[1]): void {
   if (!known) log.error({ err: error }, 'a live socket could not be let in');
   const { status, title } = PROBLEM_CODES[code];
   const detail = known ? error.message : title;
+  liveErrors.inc({ code });
   const problem = { type: 'about:blank', title, status, code, detail };
   answer(false, status, JSON.stringify(problem), {
     'Content-Type': 'application/problem+json',

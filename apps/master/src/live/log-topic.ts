@@ -100,7 +100,13 @@ export class LogHeads {
       watched.map((head) => ({ ...head.log, offset: head.position })),
       BATCH,
     );
-    for (const [i, head] of watched.entries()) head.push(pages[i]?.chunks ?? []);
+    for (const [i, head] of watched.entries())
+      try {
+        head.push(pages[i]?.chunks ?? []);
+      } catch (error) {
+        // A chunk that does not inflate ends this log's viewers, and nobody else's.
+        for (const viewer of head.viewers) viewer.fail(error);
+      }
     const more = watched.filter((_, i) => pages[i]?.chunks.length === BATCH);
     const atEnd = watched.filter((head) => !more.includes(head) && head.viewers.size > 0);
     if (atEnd.length === 0) return more;

@@ -6,7 +6,7 @@ import { type Limits, logger } from '../platform/index.js';
 import type { LiveHub } from './hub.js';
 import { parseRequest, type Request } from './requests.js';
 import type { Subscription } from './subscription.js';
-import { Viewer } from './viewer.js';
+import { liveErrors, Viewer } from './viewer.js';
 
 const log = logger('live');
 
@@ -117,6 +117,7 @@ export class LiveSession {
     if (!known) log.error({ err: error, actor: this.caller.actor }, 'a live request failed');
     const code: ProblemCode = known ? (error.code as ProblemCode) : 'internal';
     const detail = known ? error.message : PROBLEM_CODES.internal.title;
+    liveErrors.inc({ code });
     this.#say({ type: 'error', id, code, detail });
   }
 

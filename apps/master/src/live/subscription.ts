@@ -56,6 +56,7 @@ export class Subscription<Position> {
   readonly done: Promise<void>;
   readonly #stop = new AbortController();
   #kicked = deferred();
+  #failure: { error: unknown } | undefined;
   readonly #prefix: string;
 
   constructor(
@@ -75,6 +76,13 @@ export class Subscription<Position> {
 
   close(): void {
     this.#stop.abort();
+    this.topic.head.leave(this);
+    this.#kicked.resolve();
+  }
+
+  /** From the hub: it cannot go on with this topic. `done` rejects. */
+  fail(error: unknown): void {
+    this.#failure = { error };
     this.topic.head.leave(this);
     this.#kicked.resolve();
   }
@@ -101,6 +109,7 @@ export class Subscription<Position> {
         await this.#catchUp().finally(() => behind.dec());
         attempt = 0;
         await this.#kicked.promise;
+        if (this.#failure) throw this.#failure.error;
       } catch (error) {
         // Only while the database is away; a bug is for the owner of `done`.
         if (!(error instanceof FarmError && error.code === 'database-unavailable')) throw error;

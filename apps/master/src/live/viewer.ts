@@ -1,5 +1,5 @@
 import { deferred } from '@impgem/kit';
-import { Gauge } from 'prom-client';
+import { Counter, Gauge } from 'prom-client';
 import type { WebSocket } from 'ws';
 
 /** Above this many unsent bytes a viewer is slow: nothing more is put on top. */
@@ -59,4 +59,10 @@ export class Viewer {
 export const openSockets = new Gauge({
   name: 'impgem_live_sockets',
   help: 'Open live sockets',
+});
+
+export const liveErrors = new Counter({
+  name: 'impgem_live_errors_total',
+  help: 'Live sockets and requests on them that were refused or failed, by code',
+  labelNames: ['code'],
 });

@@ -1,10 +1,10 @@
 import { Readable } from 'node:stream';
-import { Controller, Get, Headers, Param, ParseIntPipe, Query, Res } from '@nestjs/common';
+import { Controller, Get, Headers, Param, ParseIntPipe, Query, Req, Res } from '@nestjs/common';
 import { ApiOperation, ApiProduces, ApiPropertyOptional, ApiTags } from '@nestjs/swagger';
 import { FarmError } from '@impgem/kit';
 import { STREAMS, type StreamName } from '@impgem/protocol';
 import { IsIn, IsOptional } from 'class-validator';
-import type { FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
 import { Requires } from '../access/index.js';
 import { acceptsGzip } from './gzip-stream.js';
@@ -43,6 +43,7 @@ export class LogsController {
     @Param('index', ParseIntPipe) step: number,
     @Query() { stream }: LogQuery,
     @Headers() headers: Record<string, string | undefined>,
+    @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     if (build < 1 || !Number.isSafeInteger(build) || step < 0 || step > 65_535)
@@ -63,7 +64,8 @@ export class LogsController {
         'x-log-bytes': String(state.bytes),
         ...answer.headers,
       })
-      .send(Readable.from(answer.body, { objectMode: false }));
+      // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
+      .send(Readable.from(request.method === 'HEAD' ? [] : answer.body, { objectMode: false }));
   }
 
   #answer(

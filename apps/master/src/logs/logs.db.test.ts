@@ -93,6 +93,14 @@ describe('the log of a step', () => {
     expect((await get({}, '?stream=both')).answer.statusCode).toBe(400);
   });
 
+  it('tells its size to HEAD, without the bytes', async () => {
+    const answer = await master.call('HEAD', `/api/v1/builds/${build.id}/steps/0/log`, {
+      headers: { 'accept-encoding': 'identity' },
+    });
+    expect(answer.headers.get('content-length')).toBe(String(whole.length));
+    expect(await answer.text()).toBe('');
+  });
+
   it('says when it is complete, also when it is empty', async () => {
     const empty = await SeededBuild.begin(master.database);
     await empty.finishStep();
