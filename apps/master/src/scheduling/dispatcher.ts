@@ -43,6 +43,8 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   #wake = deferred();
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  /** Notifications about leases so far. */
+  #leaseNews = 0;
   #running: Promise<void> | undefined;
 
   constructor(
@@ -54,7 +56,10 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   async onApplicationBootstrap(): Promise<void> {
     this.#unlisten.push(
       await this.db.listen('queue', () => this.wake()),
-      await this.db.listen('lease', () => void this.#tellTakers()),
+      await this.db.listen('lease', () => {
+        this.#leaseNews += 1;
+        void this.#tellTakers();
+      }),
     );
     this.#timer = setInterval(() => this.wake(), SAFETY_POLL_MS);
     this.#running = this.#run();
@@ -73,6 +78,8 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   join(taker: Taker): void {
     this.#takers.set(taker.claimant.id, taker);
     this.wake();
+    // What was asked for after its welcome was written, and before it stood here.
+    if (taker.held().length > 0) void this.#tellTakers();
   }
 
   leave(taker: Taker): void {
@@ -127,11 +134,14 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
 
   async #handOut(taker: Taker, limit: number): Promise<number> {
     const { claimant } = taker;
+    const news = this.#leaseNews;
     const assignments = await this.db.transaction((tx) => claim(tx, this.events, claimant, limit));
     for (const { build, epoch } of assignments)
       log.debug({ build, epoch, worker: claimant.name }, 'assigned');
     if (assignments.length > 0 && !taker.assign(assignments))
       await this.#takeBack(claimant, assignments);
+    // A cancel may have come before the session knew of the build.
+    if (news !== this.#leaseNews) void this.#tellTakers();
     // The turn in the order of workers goes round.
     if (assignments.length > 0 && this.#takers.get(claimant.id) === taker) {
       this.#takers.delete(claimant.id);

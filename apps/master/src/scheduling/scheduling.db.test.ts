@@ -173,7 +173,7 @@ describe('an attempt that ends early', () => {
     await sweep.look(11_000);
     expect(await state()).toBe('running');
     await silence();
-    const taker = { claimant: worker, credit: () => 0 } as unknown as Taker;
+    const taker = { claimant: worker, credit: () => 0, held: () => [] } as unknown as Taker;
     dispatcher.join(taker);
     await sweep.look(11_100);
     expect(await state()).toBe('running');
@@ -353,6 +353,18 @@ describe('the dispatcher', () => {
     } finally {
       await dispatcher.beforeApplicationShutdown();
     }
+  });
+
+  it('passes on what was asked before the worker stood here', async () => {
+    const dispatcher = farm.dispatcher();
+    const taker = await fakeTaker('early');
+    await farm.submit();
+    const [assignment] = await farm.claim(taker.claimant);
+    const build = assignment?.build ?? 0;
+    await farm.db.transaction((tx) => farm.leases.cancel(tx, build, undefined, 'token:test'));
+    if (assignment) taker.got.push(assignment);
+    dispatcher.join(taker);
+    await until(() => taker.cancelled.includes(build));
   });
 
   interface FakeTaker extends Taker {

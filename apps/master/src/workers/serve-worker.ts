@@ -20,6 +20,8 @@ export interface ServeWorker {
   draining(session: WorkerSession): void;
   /** The session is over; may be called more than once. */
   left(session: WorkerSession): void;
+  /** Counts how often a socket was not read, since too much waited to be stored. */
+  paused(): void;
   /** Counts the codes that we close with. */
   closed(code: CloseCode): void;
 }

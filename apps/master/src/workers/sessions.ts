@@ -56,6 +56,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   #timers: NodeJS.Timeout[] = [];
   #forget: (() => void) | undefined;
   readonly #closes = closeCounter();
+  readonly #pauses = pauseCounter();
 
   constructor(
     readonly journal: Journal,
@@ -145,6 +146,10 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
 
   closed(code: CloseCode): void {
     this.#closes.inc({ code: String(code) });
+  }
+
+  paused(): void {
+    this.#pauses.inc();
   }
 
   // ── Inside ──
@@ -315,7 +320,8 @@ function shut(code: CloseCode, reason: string): Greeting {
 const CONNECTED = 'impgem_workers_connected';
 const PAUSED = 'impgem_worker_sockets_paused';
 const CLOSES = 'impgem_worker_closes_total';
-const METRICS = [CONNECTED, PAUSED, CLOSES];
+const PAUSES = 'impgem_worker_pauses_total';
+const METRICS = [CONNECTED, PAUSED, CLOSES, PAUSES];
 
 function connectedGauge(sessions: () => Iterable<WorkerSession>): void {
   for (const name of [CONNECTED, PAUSED]) register.removeSingleMetric(name);
@@ -341,5 +347,13 @@ function closeCounter(): Counter {
     name: CLOSES,
     help: 'Worker connections that this master closed, by close code',
     labelNames: ['code'],
+  });
+}
+
+function pauseCounter(): Counter {
+  register.removeSingleMetric(PAUSES);
+  return new Counter({
+    name: PAUSES,
+    help: 'How often a worker socket was not read, since too much waited to be stored',
   });
 }

@@ -87,8 +87,13 @@ export class FakeWorker {
     this.send({ type: 'event', build, epoch, seq, atMs: seq, event });
   }
 
-  chunk(ref: { build: number; epoch: number }, seq: number, text: string, offset = 0): void {
-    const bytes = Buffer.from(text);
+  chunk(
+    ref: { build: number; epoch: number },
+    seq: number,
+    text: string | Buffer,
+    offset = 0,
+  ): void {
+    const bytes = Buffer.from(text as string);
     const frame: LogFrame = {
       kind: 'log',
       build: ref.build,

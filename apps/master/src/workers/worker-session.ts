@@ -283,6 +283,7 @@ export class WorkerSession implements JournalSource, Taker {
     this.#paused = paused;
     if (paused) this.socket.pause();
     else this.socket.resume();
+    if (paused) this.serve.paused();
     this.#step({ type: 'deaf', deaf: paused });
     if (!paused) this.serve.dispatcher.wake();
   }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { NewRegistrationToken, Worker, WorkerCredential } from '@impgem/client';
 import { CLOSE, encodeFrame, type MasterMessage } from '@impgem/protocol';
@@ -337,7 +337,8 @@ describe('a build over the wire', () => {
     const { ref } = worker;
     worker.event(ref, 1, { kind: 'build.started' });
     worker.event(ref, 2, { kind: 'step.started', step: 0 });
-    const text = `${'0123456789abcdef'.repeat(4095)}\n`;
+    // It does not get smaller by compression.
+    const text = randomBytes(65_536);
     const count = 300;
     for (let n = 0; n < count; n++) worker.chunk(ref, 3 + n, text, n * text.length);
     await until(
@@ -345,6 +346,9 @@ describe('a build over the wire', () => {
       30_000,
     );
     expect(worker.closed).toBeUndefined();
+    const metrics = await (await master.call('GET', '/metrics')).text();
+    expect(metrics).toMatch(/^impgem_worker_pauses_total [1-9]/m);
+    expect(metrics).toMatch(/^impgem_worker_sockets_paused 0/m);
   });
 
   it('shows in the metrics', async () => {
