@@ -46,5 +46,6 @@ export function exitOfError(error: unknown): Exit {
   if (error instanceof UnreachableError) return 'unreachable';
   if (error instanceof Interrupted) return 'interrupted';
   if (error instanceof ProblemError) return error.status >= 500 ? 'exception' : 'refused';
-  return error instanceof FarmError ? 'refused' : 'exception';
+  const refused = error instanceof FarmError && error.code === 'artifact-refused';
+  return refused ? 'refused' : 'exception';
 }

@@ -70,7 +70,7 @@ class Up {
       this.#invite(to);
       await this.#stay();
     } finally {
-      say(talk.dim('stopping …'));
+      if (this.#children.length > 0) say(talk.dim('stopping …'));
       // The worker first: it gives back what it holds to a master that still listens.
       for (const child of this.#children.toReversed()) await child.stop();
       this.folder.release();

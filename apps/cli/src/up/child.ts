@@ -14,10 +14,13 @@ const QUICK_MS = 8000;
 const TAIL = 8;
 
 const alive = new Set<ChildProcess>();
-// The last resort, for an end of this process that nothing else foresaw.
+// The last resort, for an end of this process that nothing else foresaw: asked to stop, they do so without us.
 process.on('exit', () => {
-  for (const child of alive) killGroup(child);
+  for (const child of alive) child.kill('SIGTERM');
 });
+
+/** Whether a program that was started here still runs. */
+export const anyRunning = (): boolean => alive.size > 0;
 
 /**
  * A program that `impgem up` runs. It has a process group of its own, so that Ctrl-C reaches only us and we stop
