@@ -3,8 +3,8 @@ import { inflate, type LogRef, type Logs, type StoredChunk } from '../logs/index
 import type { Batch, History, Piece, Subscription, Topic } from './subscription.js';
 import { Utf8Stream } from './utf8.js';
 
-/** Chunks of one log read at once. */
-const BATCH = 8;
+/** Of one log read at once. */
+const BATCH = { chunks: 64, bytes: 512 * 1024 };
 /** Logs read in one statement: with the above a bound of the memory of a pass. */
 const LOGS_AT_ONCE = 32;
 
@@ -107,7 +107,7 @@ export class LogHeads {
         // A chunk that does not inflate ends this log's viewers, and nobody else's.
         for (const viewer of head.viewers) viewer.fail(error);
       }
-    const more = watched.filter((_, i) => pages[i]?.chunks.length === BATCH);
+    const more = watched.filter((_, i) => pages[i]?.more);
     const atEnd = watched.filter((head) => !more.includes(head) && head.viewers.size > 0);
     if (atEnd.length === 0) return more;
     const states = await this.logs.states(atEnd.map((head) => head.log));
@@ -181,16 +181,16 @@ class LogHistory implements History<number> {
     // First the state, then the chunks: what it counts can be read then.
     const state = await this.logs.state(this.log);
     const [page] = await this.logs.read([{ ...this.log, offset: this.position }], BATCH);
-    const chunks = page?.chunks ?? [];
+    const { chunks, more } = page ?? { chunks: [], more: false };
     const last = chunks.at(-1);
     const from = this.position;
     const end = last ? last.offset + last.length : from;
-    const finished = state.complete && end >= state.bytes && chunks.length < BATCH;
+    const finished = state.complete && end >= state.bytes && !more;
     this.position = end;
     return {
       pieces: this.#pieces(chunks, from, finished ? end : undefined),
       end,
-      exhausted: chunks.length < BATCH,
+      exhausted: !more,
       finished,
     };
   }

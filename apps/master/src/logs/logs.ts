@@ -4,8 +4,13 @@ import { FarmError, invariant } from '@impgem/kit';
 import { STREAMS, type StreamName } from '@impgem/protocol';
 import { Database } from '../platform/index.js';
 
-/** Chunks read at once: at most 1 MiB before compression, as long as chunks have 64 KiB. */
-const PAGE_CHUNKS = 16;
+/** What is read at once: a log may have big chunks or many small ones. */
+export interface PageSize {
+  chunks: number;
+  /** Before compression; the chunk that goes beyond is still read. */
+  bytes: number;
+}
+const PAGE: PageSize = { chunks: 128, bytes: 1024 * 1024 };
 
 export interface LogRef {
   build: number;
@@ -33,6 +38,8 @@ export interface StoredChunk {
 
 export interface LogPage extends LogRef {
   chunks: StoredChunk[];
+  /** There may be more to read now. */
+  more: boolean;
 }
 
 /** Reads logs as they are stored: in chunks, each a row, contiguous by byte offset within the log of a step. */
@@ -57,21 +64,31 @@ export class Logs {
   }
 
   /**
-   * For each log the chunks that hold the byte at `offset` and what follows, in order, up to `limit` each. The
+   * For each log the chunks that hold the byte at `offset` and what follows, in order, up to a page of each. The
    * first one may begin below `offset`.
    */
   async read(
     logs: readonly (LogRef & { offset: number })[],
-    limit: number = PAGE_CHUNKS,
+    size: PageSize = PAGE,
   ): Promise<LogPage[]> {
     const rows = await this.db.query<ChunkRow>(CHUNKS, [
       logs.map((log) => log.build),
       logs.map((log) => log.step),
       logs.map((log) => log.offset),
-      limit,
+      size.chunks,
+      size.bytes,
     ]);
-    const pages = logs.map((log): LogPage => ({ build: log.build, step: log.step, chunks: [] }));
-    for (const row of rows) pages[row.n - 1]?.chunks.push(toChunk(row));
+    const pages = logs.map(({ build, step }): LogPage => ({
+      build,
+      step,
+      chunks: [],
+      more: false,
+    }));
+    for (const row of rows) {
+      const page = pages[row.n - 1];
+      page?.chunks.push(toChunk(row));
+      if (page) page.more = row.found > page.chunks.length || row.found === size.chunks;
+    }
     return pages;
   }
 
@@ -114,6 +131,8 @@ export function inflate(chunk: Pick<StoredChunk, 'data' | 'length'>): Buffer {
 interface ChunkRow {
   /** Which of the logs asked for, from 1. */
   n: number;
+  /** How many chunks there were to choose from. */
+  found: number;
   stream: number;
   byte_offset: number;
   length: number;
@@ -148,20 +167,24 @@ const STATES = `
 
 // The chunk that holds the offset is the last one that begins at or below it: one probe of the primary key.
 const CHUNKS = `
-  SELECT asked.n::int AS n, ${COLUMNS}
+  SELECT asked.n::int AS n, c.found, ${COLUMNS}
   FROM unnest($1::bigint[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked(build_id, step, from_byte, n)
   CROSS JOIN LATERAL (
-    SELECT ${COLUMNS} FROM log_chunks c
-    WHERE c.build_id = asked.build_id AND c.step = asked.step
-      AND c.byte_offset >= coalesce(
-        (SELECT max(f.byte_offset) FROM log_chunks f
-         WHERE f.build_id = asked.build_id AND f.step = asked.step AND f.byte_offset <= asked.from_byte), 0)
-      AND c.byte_offset + c.length > asked.from_byte
-    ORDER BY c.byte_offset LIMIT $4) c
+    SELECT c.*, count(*) OVER ()::int AS found,
+           sum(c.length) OVER (ORDER BY c.byte_offset) - c.length AS bytes_before
+    FROM (
+      SELECT ${COLUMNS} FROM log_chunks c
+      WHERE c.build_id = asked.build_id AND c.step = asked.step
+        AND c.byte_offset >= coalesce(
+          (SELECT max(f.byte_offset) FROM log_chunks f
+           WHERE f.build_id = asked.build_id AND f.step = asked.step AND f.byte_offset <= asked.from_byte), 0)
+        AND c.byte_offset + c.length > asked.from_byte
+      ORDER BY c.byte_offset LIMIT $4) c) c
+  WHERE c.bytes_before < $5::bigint
   ORDER BY asked.n, c.byte_offset`;
 
 const TAILS = `
-  SELECT 1 AS n, ${COLUMNS} FROM generate_series(0, 2) AS streams(stream)
+  SELECT 1 AS n, 0 AS found, ${COLUMNS} FROM generate_series(0, 2) AS streams(stream)
   CROSS JOIN LATERAL (
     SELECT ${COLUMNS} FROM log_chunks c
     WHERE c.build_id = $1::bigint AND c.step = $2::int AND c.stream = streams.stream
