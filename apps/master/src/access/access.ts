@@ -18,7 +18,7 @@ import { bearer, hashSecret, parseToken, secretMatches } from './secrets.js';
 
 export const SESSION_COOKIE = 'impgem_session';
 /** Absolute, however much it is used. */
-export const SESSION_MS = 24 * 60 * 60 * 1000;
+const SESSION_MS = 24 * 60 * 60 * 1000;
 /** `last_used_at` is as exact as this. */
 const USED_EVERY_MS = 60_000;
 

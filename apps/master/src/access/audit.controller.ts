@@ -5,7 +5,7 @@ import type { AuditEntry, Page } from '@impgem/client';
 import { ApiPage, PageQuery, Requires } from '../platform/index.js';
 import { Audit } from './audit.js';
 
-export class AuditEntryDto implements AuditEntry {
+class AuditEntryDto implements AuditEntry {
   @ApiProperty({ type: 'integer' }) id!: number;
   @ApiProperty({ format: 'date-time' }) at!: string;
   @ApiProperty({ description: '`token:<name>`, `worker:<name>` or `system`' }) actor!: string;

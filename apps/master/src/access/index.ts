@@ -1,14 +1,6 @@
-export { Access, SESSION_COOKIE, type Knock } from './access.js';
+export { Access } from './access.js';
 export { AccessModule } from './access.module.js';
 export { Audit } from './audit.js';
-export { Caller, withImplied } from './caller.js';
-export { Public, Requires } from '../platform/index.js';
-export {
-  bearer,
-  hashSecret,
-  mintToken,
-  parseToken,
-  secretMatches,
-  type MintedToken,
-  type TokenPrefix,
-} from './secrets.js';
+export { Caller } from './caller.js';
+export { Requires } from '../platform/index.js';
+export { bearer, mintToken, parseToken, secretMatches } from './secrets.js';

@@ -23,7 +23,7 @@ export class SignIn {
   token!: string;
 }
 
-export class SessionDto implements Session {
+class SessionDto implements Session {
   @ApiProperty({ example: 'token:ci' }) actor!: string;
   @ApiProperty({ enum: ['read', 'trigger', 'admin'], isArray: true }) scopes!: Scope[];
   @ApiProperty({ description: 'to be sent as X-CSRF-Token; empty without a session' })

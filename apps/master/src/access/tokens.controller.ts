@@ -49,7 +49,7 @@ export class TokenWish {
   expiresIn?: number;
 }
 
-export class TokenDto implements Token {
+class TokenDto implements Token {
   @ApiProperty() id!: string;
   @ApiProperty() name!: string;
   @ApiProperty({ enum: SCOPES, isArray: true }) scopes!: Scope[];
@@ -59,7 +59,7 @@ export class TokenDto implements Token {
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) revokedAt!: string | null;
 }
 
-export class NewTokenDto extends TokenDto implements NewToken {
+class NewTokenDto extends TokenDto implements NewToken {
   @ApiProperty({ description: '`igt_<id>_<secret>`; told only here' }) token!: string;
 }
 

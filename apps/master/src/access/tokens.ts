@@ -18,7 +18,7 @@ import { Audit } from './audit.js';
 import { mintToken, type MintedToken } from './secrets.js';
 
 /** In the data folder: the token made at the first start, for whoever may read the folder. */
-export const ADMIN_TOKEN_FILE = 'admin-token';
+const ADMIN_TOKEN_FILE = 'admin-token';
 const FIRST_NAME = 'first-admin';
 
 const log = logger('access');

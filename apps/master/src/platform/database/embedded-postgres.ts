@@ -25,10 +25,10 @@ import {
 } from './processes.js';
 import { findBinaries, planLaunch, type Binaries, type Launch } from './postgres-binaries.js';
 
-export const USER = 'impgem';
-export const DATABASE = 'impgem';
+const USER = 'impgem';
+const DATABASE = 'impgem';
 /** Every client of ours names itself so, to tell whether another master still uses the database. */
-export const APPLICATION = 'impgem-master';
+const APPLICATION = 'impgem-master';
 
 const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 30_000;

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { FarmError } from '@impgem/kit';
 
 /** The user and group a Postgres that root starts runs as; needs no entry in /etc/passwd. */
-export const NOBODY = 65_534;
+const NOBODY = 65_534;
 
 export interface Binaries {
   initdb: string;
