@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Artifact, Page } from '@impgem/client';
-import { SeededBuild, seedFarm } from '../builds/seed.js';
-import { type TestMaster, testMaster } from '../testing/test-master.js';
+import { SeededBuild, seedFarm } from '../builds/testing.js';
+import { type TestMaster, testMaster } from '../testing.js';
 import { ArtifactReceiver } from './receiver.js';
 
 const NAMES = ['dist/app.html', 'a b/ü "q" %2e.txt', 'x?y#z;k', '日本/語'];

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
-import { SeededBuild, seedFarm } from '../builds/seed.js';
+import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { Events } from '../events/index.js';
 import { Database, LIMITS, type MasterConfig, readConfig, withConfig } from '../platform/index.js';
 import { Artifacts } from './artifacts.js';

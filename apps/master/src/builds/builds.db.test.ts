@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildDetail, Builder, BuildRequest, Page, Problem } from '@impgem/client';
-import { type TestMaster, testMaster } from '../testing/test-master.js';
-import { SeededBuild, WORKER } from './seed.js';
+import { type TestMaster, testMaster } from '../testing.js';
+import { SeededBuild, WORKER } from './testing.js';
 
 const FARM = `
 builders:

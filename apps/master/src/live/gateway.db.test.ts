@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { WebSocket } from 'ws';
-import { type TestMaster, testMaster } from '../testing/test-master.js';
+import { type TestMaster, testMaster } from '../testing.js';
 
 let master: TestMaster;
 beforeAll(async () => {

@@ -9,7 +9,7 @@ import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import * as fc from 'fast-check';
 import { WebSocket, WebSocketServer } from 'ws';
 import type { Caller } from '../access/index.js';
-import { SeededBuild, seedFarm } from '../builds/seed.js';
+import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { Events } from '../events/index.js';
 import { Logs } from '../logs/index.js';
 import { Database, LIMITS } from '../platform/index.js';

@@ -4,8 +4,8 @@ import { gunzipSync } from 'node:zlib';
 import type { IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { StreamName } from '@impgem/protocol';
-import { SeededBuild, seedFarm } from '../builds/seed.js';
-import { type TestMaster, testMaster } from '../testing/test-master.js';
+import { SeededBuild, seedFarm } from '../builds/testing.js';
+import { type TestMaster, testMaster } from '../testing.js';
 
 let master: TestMaster;
 let build: SeededBuild;
