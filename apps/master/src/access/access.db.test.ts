@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { AuditEntry, Page, Problem, Session, Token } from '@impgem/client';
-import { testMaster, type CallOptions, type TestMaster } from '../testing/test-master.js';
+import { testMaster, type CallOptions, type TestMaster } from '../testing.js';
 
 let master: TestMaster;
 

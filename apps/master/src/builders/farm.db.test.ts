@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { AppliedFarm, Builder, FarmFile, FarmVersion, Page, Problem } from '@impgem/client';
-import { type TestMaster, testMaster } from '../testing/test-master.js';
+import { type TestMaster, testMaster } from '../testing.js';
 
 const farm = (...names: string[]) =>
   `builders:\n${names.map((name) => `  ${name}: { image: i, steps: [{ name: s, run: 'true' }] }\n`).join('')}`;

@@ -7,7 +7,7 @@ import { CLOSE } from '@impgem/protocol';
 import { startMaster, type Master } from '../master.js';
 import { withConfig } from '../platform/index.js';
 import { until } from '../scheduling/testing.js';
-import { testMaster, type TestMaster } from '../testing/test-master.js';
+import { testMaster, type TestMaster } from '../testing.js';
 import { FakeWorker } from './testing.js';
 
 const LOST_AFTER_MS = 1500;

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import type { NewRegistrationToken, Worker, WorkerCredential } from '@impgem/client';
 import { CLOSE, encodeFrame, type MasterMessage } from '@impgem/protocol';
 import { until } from '../scheduling/testing.js';
-import { testMaster, type TestMaster } from '../testing/test-master.js';
+import { testMaster, type TestMaster } from '../testing.js';
 import { FakeWorker } from './testing.js';
 
 let master: TestMaster;

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { WebSocket } from 'ws';
 import type { Page, Problem, Token } from '@impgem/client';
-import { testMaster, type CallOptions, type TestMaster } from '../../testing/test-master.js';
+import { testMaster, type CallOptions, type TestMaster } from '../../testing.js';
 import { startMaster } from '../../master.js';
 import { withConfig } from '../config.js';
 import { setLogLevel } from '../logging.js';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Scope } from '@impgem/client';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
-import { startMaster, type Master } from '../master.js';
-import { MasterConfig, readConfig, setLogLevel, withConfig } from '../platform/index.js';
+import { startMaster, type Master } from './master.js';
+import { MasterConfig, readConfig, setLogLevel, withConfig } from './platform/index.js';
 
 export interface TestMaster extends Master {
   config: MasterConfig;
