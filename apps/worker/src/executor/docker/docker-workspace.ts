@@ -1,6 +1,8 @@
 import { FarmError } from '@impgem/kit';
 import type Docker from 'dockerode';
-import { Readable } from 'node:stream';
+import type { IncomingMessage } from 'node:http';
+import { PassThrough } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import tar from 'tar-stream';
 import type { Attempt, Identity, Workspace, WorkspaceFile } from '../executor.js';
@@ -173,10 +175,13 @@ type Kind = 'file' | 'directory' | 'other' | 'none';
 /** Of the last part itself: a link is not followed. */
 async function kindOf(container: Docker.Container, path: string): Promise<Kind> {
   try {
-    const { headers } = (await container.infoArchive({ path })) as {
-      headers: Record<string, string>;
-    };
-    const stat = Buffer.from(headers['x-docker-container-path-stat'] ?? '', 'base64').toString();
+    const answer = (await container.infoArchive({ path })) as IncomingMessage;
+    // Unread, even an empty answer would keep its connection for good.
+    answer.resume();
+    const stat = Buffer.from(
+      String(answer.headers['x-docker-container-path-stat']),
+      'base64',
+    ).toString();
     const { mode } = JSON.parse(stat) as { mode: number };
     if (mode >= GO_DIRECTORY) return 'directory';
     // oxlint-disable-next-line no-bitwise -- a set of flags
@@ -219,7 +224,9 @@ async function firstFile(
     source.destroy();
     throw refused(path, 'is no regular file');
   }
-  const content = Readable.from(first.value as AsyncIterable<Buffer>, { objectMode: false });
+  const content = new PassThrough();
+  extract.on('error', (error) => content.destroy(error));
+  (first.value as unknown as Readable).pipe(content);
   // Also when nobody ever read from it.
   content.once('close', () => source.destroy());
   return { source, content };
