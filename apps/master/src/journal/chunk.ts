@@ -2,7 +2,7 @@ import { constants, crc32, inflateRaw, inflateRawSync } from 'node:zlib';
 import type { LogFrame } from '@impgem/protocol';
 
 /** Bytes of a chunk before compression, at most; the worker cuts at 64 KiB. */
-export const CHUNK_LIMIT = 1024 * 1024;
+const CHUNK_LIMIT = 1024 * 1024;
 
 /** What a look into a chunk found: how many newlines, or why it is none of ours. */
 export type CheckedChunk = { newlines: number } | { problem: string };

@@ -43,7 +43,7 @@ export interface LeaseRow {
   steps: [number, string, string, number, number][] | null;
 }
 
-export interface ChunkRow {
+interface ChunkRow {
   build: number;
   step: number;
   offset: number;
@@ -58,7 +58,7 @@ export interface ChunkRow {
   size: number;
 }
 
-export interface StepPatch {
+interface StepPatch {
   build: number;
   index: number;
   state?: 'running' | 'finished';
@@ -72,7 +72,7 @@ export interface StepPatch {
   logSha256?: Record<string, string>;
 }
 
-export interface BuildPatch {
+interface BuildPatch {
   build: number;
   startedAt?: Date;
   properties?: Record<string, string>;

@@ -9,7 +9,7 @@ import type { NewEvent } from '../events/index.js';
 import type { Tx } from '../platform/index.js';
 
 /** Attempts of one request at most; then it ends as `exception`. */
-export const MAX_ATTEMPTS = 3;
+const MAX_ATTEMPTS = 3;
 
 /** Exceptions that another attempt may mend. A missing image or source would only be missing three times. */
 const RETRIED_REASONS = new Set(['engine-unavailable', 'worker-error']);

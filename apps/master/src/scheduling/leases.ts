@@ -5,7 +5,7 @@ import type { Tx } from '../platform/index.js';
 import { closeAttempts, type Ending } from './closing.js';
 
 /** After a cancel was asked for, the build is ended by force when this much has gone by. */
-export const CANCEL_DEADLINE_MS = 30_000;
+const CANCEL_DEADLINE_MS = 30_000;
 
 /** One hand-out: which worker holds which attempt, and how much of its journal is committed. */
 export interface Lease {
@@ -183,7 +183,7 @@ export class Leases {
 }
 
 /** What a worker shall do with each build it holds, and which leases it does not live up to. */
-export function judge(
+function judge(
   held: readonly HeldBuild[],
   leases: readonly Lease[],
   finished: readonly { build: number; epoch: number }[],

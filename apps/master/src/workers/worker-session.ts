@@ -33,7 +33,7 @@ import { storable } from './storable.js';
 import type { WorkerIdentity } from './worker-rows.js';
 
 /** Bytes of one worker that are received and not stored, above which its socket is not read. */
-export const PENDING_PER_WORKER = 4 * 1024 * 1024;
+const PENDING_PER_WORKER = 4 * 1024 * 1024;
 /** Bytes that a worker has not taken from its socket, above which it is cut off. */
 const UNSENT_LIMIT = 16 * 1024 * 1024;
 /** How long it may take to close politely. */

@@ -77,7 +77,7 @@ export class RegistrationTokenWish {
   labels?: string[];
 }
 
-export class RegistrationTokenDto implements RegistrationToken {
+class RegistrationTokenDto implements RegistrationToken {
   @ApiProperty() id!: string;
   @ApiProperty({ type: 'integer' }) usesLeft!: number;
   @ApiProperty({ type: [String], nullable: true }) labels!: string[] | null;
@@ -86,7 +86,7 @@ export class RegistrationTokenDto implements RegistrationToken {
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) revokedAt!: string | null;
 }
 
-export class NewRegistrationTokenDto extends RegistrationTokenDto implements NewRegistrationToken {
+class NewRegistrationTokenDto extends RegistrationTokenDto implements NewRegistrationToken {
   @ApiProperty({ description: '`igr_<id>_<secret>`; told only here' }) token!: string;
 }
 
@@ -108,14 +108,14 @@ export class WorkerWish {
   labels?: string[];
 }
 
-export class WorkerCredentialDto implements WorkerCredential {
+class WorkerCredentialDto implements WorkerCredential {
   @ApiProperty({ format: 'uuid' }) id!: string;
   @ApiProperty() name!: string;
   @ApiProperty({ format: 'uuid' }) farm!: string;
   @ApiProperty({ description: '`igw_<id>_<secret>`; told only here' }) token!: string;
 }
 
-export class WorkerPlatformDto {
+class WorkerPlatformDto {
   @ApiProperty() os!: string;
   @ApiProperty() arch!: string;
   @ApiProperty() hostname!: string;
@@ -123,7 +123,7 @@ export class WorkerPlatformDto {
   @ApiProperty({ type: 'integer', description: 'bytes' }) memory!: number;
 }
 
-export class WorkerDto implements Worker {
+class WorkerDto implements Worker {
   @ApiProperty({ format: 'uuid' }) id!: string;
   @ApiProperty() name!: string;
   @ApiProperty({ enum: STATES }) state!: Worker['state'];
