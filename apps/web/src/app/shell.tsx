@@ -35,7 +35,8 @@ export function Shell() {
     return (
       <SignIn
         onSignedIn={(opened) => {
-          queries.clear();
+          // Nothing of an earlier session is shown to this one.
+          queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== keys.session[0] });
           queries.setQueryData(keys.session, opened);
         }}
       />

@@ -90,12 +90,7 @@ function BuilderRow({
       </td>
       <td data-label="Last build">
         {last ? (
-          <Link
-            className={styles.last}
-            to="/builds/$id"
-            params={{ id: String(last.id) }}
-            aria-label={`Build ${last.number} of ${builder.name}`}
-          >
+          <Link className={styles.last} to="/builds/$id" params={{ id: String(last.id) }}>
             <StandingMark standing={standingOf(last)} /> <span className="dim">#{last.number}</span>
           </Link>
         ) : (
