@@ -26,12 +26,14 @@ export class Program {
     command: readonly string[],
     env: Record<string, string>,
     cwd: string = ROOT,
+    /** `pipe`: an input that stays open, as at a terminal where nobody types. */
+    stdin: 'ignore' | 'pipe' = 'ignore',
   ) {
     const [file = '', ...args] = command;
     this.#child = spawn(file, args, {
       cwd,
       env: { ...inherited(), ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [stdin, 'pipe', 'pipe'],
       detached: true,
     });
     this.#child.stdout?.on('data', (bytes: Buffer) => {

@@ -63,13 +63,10 @@ describe('the code blocks of the README', () => {
       .join('\n')
       .replaceAll('127.0.0.1:8010', `127.0.0.1:${port}`);
     const path = `${join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`;
-    const shell = new Program(
-      'README',
-      ['bash', '-euo', 'pipefail', '-c', script],
-      { PATH: path },
-      dir,
-    );
-    expect({ code: await shell.ended(150_000), output: shell.output }).toMatchObject({ code: 0 });
+    const bash = ['bash', '-euo', 'pipefail', '-c', script];
+    // wscat ends when its input does
+    const shell = new Program('README', bash, { PATH: path }, dir, 'pipe');
+    expect({ code: await shell.ended(90_000), output: shell.output }).toMatchObject({ code: 0 });
     expect(shell.output).toContain('Hello, you');
     expect(shell.output).toContain('"whom":"curl"');
     expect(shell.stdout).toContain('"type":"subscribed"');
