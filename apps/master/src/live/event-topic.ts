@@ -4,8 +4,8 @@ import type { History, Piece, Subscription, Topic } from './subscription.js';
 
 /** Events read at once. */
 const BATCH = 256;
-/** How soon events that a running transaction holds back are looked for again. */
-const HELD_MS = 20;
+/** How soon events that a running transaction holds back are looked for again: from and up to, doubled each time. */
+const HELD_MS = { first: 20, most: 500 };
 
 type EventSubscription = Subscription<string>;
 
@@ -13,6 +13,7 @@ type EventSubscription = Subscription<string>;
 export class EventHead {
   /** Undefined while nobody is at the head. */
   #position: string | undefined;
+  #heldMs = HELD_MS.first;
   /** By build; undefined for those of the whole farm. */
   readonly #groups = new Map<number | undefined, Set<EventSubscription>>();
   readonly #builds = new Map<EventSubscription, number | undefined>();
@@ -56,9 +57,15 @@ export class EventHead {
         if (event.build !== undefined) this.#give(this.#groups.get(event.build), piece);
       }
       if (this.#position !== undefined) this.#position = batch.end;
-      if (batch.exhausted) return batch.held ? { againMs: HELD_MS } : {};
+      if (batch.exhausted) return this.#next(batch.held);
     }
     return {};
+  }
+
+  #next(held: boolean): { againMs?: number } {
+    const againMs = this.#heldMs;
+    this.#heldMs = held ? Math.min(againMs * 2, HELD_MS.most) : HELD_MS.first;
+    return held ? { againMs } : {};
   }
 
   #give(group: Set<EventSubscription> | undefined, piece: Piece<string>): void {

@@ -100,15 +100,23 @@ export class LiveGateway
   }
 
   async #dropRevoked(): Promise<void> {
-    for (const [socket, session] of this.#sessions) {
-      const current = await this.access.isCurrent(session.caller).catch((error: unknown) => {
-        // The database is away: it is asked again when that is back.
-        log.debug({ err: error }, 'cannot tell whether a live socket may stay');
-        return true;
-      });
-      if (!current && this.#sessions.has(socket))
-        session.close(REVOKED, 'the token was revoked or has ended');
+    // Many sockets may share a token or a session: each is asked about once.
+    const asked = new Map<string, Promise<boolean>>();
+    for (const session of this.#sessions.values()) {
+      const { tokenId, session: browser } = session.caller;
+      const key = `${tokenId} ${browser?.idHash.toString('hex') ?? ''}`;
+      const current = asked.get(key) ?? this.#isCurrent(session.caller);
+      asked.set(key, current);
+      if (!(await current)) session.close(REVOKED, 'the token was revoked or has ended');
     }
+  }
+
+  async #isCurrent(caller: Caller): Promise<boolean> {
+    return this.access.isCurrent(caller).catch((error: unknown) => {
+      // The database is away: it is asked again when that is back.
+      log.debug({ err: error }, 'cannot tell whether a live socket may stay');
+      return true;
+    });
   }
 }
 
