@@ -118,6 +118,13 @@ describe('the page', () => {
     return { dialog, submit: dialog.getByRole('button', { name: 'Trigger build' }) };
   };
 
+  it('comes under a strict content policy', async () => {
+    const answer = await page.goto(farm.url);
+    const policy = (await answer?.headerValue('content-security-policy')) ?? '';
+    expect(policy).toMatch(/default-src 'none'/);
+    expect(policy).not.toMatch(/unsafe|data:|\*/);
+  });
+
   it('refuses a wrong token and says so', async () => {
     await signIn(page, farm.url, `igt_abcdefghijkl_${'x'.repeat(43)}`);
     await page.getByRole('alert').getByText('No valid token').waitFor();
