@@ -39,6 +39,8 @@ interface TokenRow {
 /** Labels that say what a machine is; every worker may set them. */
 const FACTS = /^(os|arch|executor)=/;
 
+const CURSOR = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z~[a-z0-9]{12}$/;
+
 /** Whether a worker of a token with these labels may claim this one. */
 export function mayClaim(label: string, allowed: readonly string[] | null): boolean {
   return allowed === null || FACTS.test(label) || allowed.includes(label);
@@ -78,12 +80,15 @@ export class Registration {
 
   /** Newest first. */
   async listTokens({ after, limit }: PageQuery): Promise<Page<RegistrationToken>> {
+    if (after !== undefined && !CURSOR.test(after))
+      throw new FarmError('invalid-request', '`after` is the `next` of the page before');
     const rows = await this.db.query<TokenRow>(LIST, [after ?? null, limit + 1]);
     return pageOf(rows.map(toToken), limit, ({ id, createdAt }) => `${createdAt}~${id}`);
   }
 
   /** Rejects with `not-found`. Workers that registered with it stay. */
   async revokeToken(id: string, by: Caller): Promise<void> {
+    if (!/^[a-z0-9]{12}$/.test(id)) throw new FarmError('not-found', 'a token has another id');
     await this.db.transaction(async (tx) => {
       const rows = await tx.query(
         'UPDATE registration_tokens SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 RETURNING id',

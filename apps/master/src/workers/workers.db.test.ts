@@ -124,6 +124,23 @@ describe('registration', () => {
     await expect(register(token, 'another-name')).resolves.toBeDefined();
   });
 
+  it('lists tokens in pages, newest first', async () => {
+    const made = await Promise.all([registrationToken(), registrationToken(), registrationToken()]);
+    type Listed = { items: { id: string }[]; next: string | null };
+    const seen: string[] = [];
+    for (let next: string | null = ''; next !== null;) {
+      const after: string = next === '' ? '' : `&after=${encodeURIComponent(next)}`;
+      const page: Listed = await ask<Listed>('GET', `/registration-tokens?limit=2${after}`);
+      seen.push(...page.items.map(({ id }) => id));
+      next = page.next;
+    }
+    expect(new Set(seen).size).toBe(seen.length);
+    expect(seen.slice(0, 3).sort()).toEqual(made.map(({ id }) => id).sort());
+    await expect(ask('GET', '/registration-tokens?after=x')).rejects.toThrow('400 invalid-request');
+    await expect(ask('DELETE', '/registration-tokens/x%00')).rejects.toThrow('404 not-found');
+    await expect(ask('GET', '/workers/a%00b')).rejects.toThrow('404 not-found');
+  });
+
   it('is for admins to allow', async () => {
     const { token } = await master.newToken(['trigger']);
     await expect(ask('POST', '/registration-tokens', {}, token)).rejects.toThrow('403 forbidden');

@@ -43,7 +43,7 @@ export class Workers {
 
   /** A revoked one too, when no other has the name now. Rejects with `not-found`. */
   async get(name: string): Promise<Worker> {
-    const [row] = await this.db.query<WorkerRow>(GET, [name]);
+    const [row] = await this.db.query<WorkerRow>(GET, [named(name)]);
     if (!row) throw unknown(name);
     return this.#toWorker(row);
   }
@@ -51,7 +51,7 @@ export class Workers {
   /** The old credential is void at once, and so is the connection that used it. Rejects with `not-found`. */
   async rotate(name: string, by: Caller): Promise<WorkerCredential> {
     return this.db.transaction(async (tx) => {
-      const [row] = await tx.query<{ id: string; farm: string }>(FIND, [name]);
+      const [row] = await tx.query<{ id: string; farm: string }>(FIND, [named(name)]);
       if (!row) throw unknown(name);
       const { token, hash } = mintToken('igw', row.id.replaceAll('-', ''));
       await tx.query('UPDATE workers SET secret_hash = $2 WHERE id = $1', [row.id, hash]);
@@ -64,7 +64,7 @@ export class Workers {
   /** Cuts the worker off and gives its builds to others. Rejects with `not-found`. */
   async revoke(name: string, by: Caller): Promise<void> {
     await this.db.transaction(async (tx) => {
-      const [row] = await tx.query<{ id: string }>(FIND, [name]);
+      const [row] = await tx.query<{ id: string }>(FIND, [named(name)]);
       if (!row) throw unknown(name);
       await tx.query('UPDATE workers SET revoked_at = now() WHERE id = $1', [row.id]);
       const reason = { code: 'revoked', message: `worker ${name} was revoked` };
@@ -94,6 +94,12 @@ export class Workers {
       diskFree: here?.diskFree ?? row.disk_free,
     };
   }
+}
+
+/** What can be no name is not even asked for: Postgres takes no NUL. */
+function named(name: string): string {
+  if (!/^[\w.-]+$/.test(name)) throw unknown(name);
+  return name;
 }
 
 function unknown(name: string): FarmError {
