@@ -44,6 +44,8 @@ const TARGETS = [
       [bin('knip'), []],
       [process.execPath, ['tools/boundaries.mjs']],
       [process.execPath, ['tools/configuration.mjs', '--check']],
+      [process.execPath, ['tools/openapi.mjs', '--check']],
+      [process.execPath, ['libs/pipeline/scripts/schema.mjs', '--check']],
     ],
   },
   { name: 'types', budget: 20, commands: [[bin('tsc'), ['-b']]] },

@@ -12,7 +12,7 @@ export interface Target {
 }
 
 export const DEFAULT_PORT = 8010;
-export const DEFAULT_URL = `http://127.0.0.1:${DEFAULT_PORT}`;
+const DEFAULT_URL = `http://127.0.0.1:${DEFAULT_PORT}`;
 /** Where `impgem up` keeps its farm when nothing else is said. */
 export const DEFAULT_DATA = '.impgem';
 

@@ -14,7 +14,9 @@ export function sayFailure(terminal: Terminal, error: unknown, to: Target | unde
     say(`${talk.red('error:')} ${harmless(text)}${detail}`);
     for (const hint of hints(error, to)) say(talk.dim(`  ${hint}`));
     if (error instanceof ProblemError)
-      for (const problem of error.problems) sayProblem(terminal, problem);
+      for (const problem of error.problems)
+        // The only problem of a request is its detail, too.
+        if (!text.includes(problem.message)) sayProblem(terminal, problem);
   }
   return EXIT[exitOfError(error)].code;
 }

@@ -26,7 +26,7 @@ import { EXIT } from './exit-codes.js';
 import { sayFailure } from './failure.js';
 
 /** All commands. */
-export function createProgram(cli: Cli): Command {
+function createProgram(cli: Cli): Command {
   const program = new Command('impgem')
     .description('a self-hosted build farm')
     .version('0.1.0')

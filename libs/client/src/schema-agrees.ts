@@ -1,6 +1,6 @@
 /**
  * Proof at compile time that the hand-written shapes of `api.ts`, which carry the prose, agree with `schema.ts`,
- * which is generated from what the master says of itself (`npm run schema`). A field that one of them lacks, or
+ * which is generated from what the master says of itself (`node tools/openapi.mjs`). A field that one of them lacks, or
  * that has another type, is an error here that names the shape.
  */
 import type * as api from './api.js';

@@ -56,8 +56,8 @@ const file = new URL('../../../docs/farm-file.schema.json', import.meta.url);
 const text = await format(JSON.stringify(schema), { parser: 'json', printWidth: 100 });
 const before = await readFile(file, 'utf8').catch(() => '');
 if (process.argv.includes('--check') && text !== before) {
-  console.error(
-    'docs/farm-file.schema.json is not what the classes say: run node libs/pipeline/scripts/schema.mjs',
+  process.stderr.write(
+    'docs/farm-file.schema.json is not what the classes say: run node libs/pipeline/scripts/schema.mjs\n',
   );
   process.exit(1);
 }

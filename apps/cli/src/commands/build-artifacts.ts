@@ -62,7 +62,8 @@ async function fetchAll(
   }
   if (json) terminal.print(JSON.stringify(files));
   else if (bar) for (const { file } of files as { file: string }[]) terminal.print(file);
-  terminal.say(`${artifacts.length} artifacts, ${size(total)}, each with the right SHA-256`);
+  const count = `${artifacts.length} artifact${artifacts.length === 1 ? '' : 's'}`;
+  terminal.say(`${count}, ${size(total)}, each with the right SHA-256`);
 }
 
 const format = '{bar} {percentage}% of {of} {file}';

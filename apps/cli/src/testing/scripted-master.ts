@@ -143,7 +143,7 @@ export function problem(
 const isProblem = (answer: unknown): answer is Problem =>
   typeof answer === 'object' && answer !== null && 'status' in answer && 'code' in answer;
 
-export const TIME = '2026-01-01T00:00:00Z';
+const TIME = '2026-01-01T00:00:00Z';
 
 export function aRequest(change: Partial<BuildRequest> = {}): BuildRequest {
   return {
