@@ -2,7 +2,7 @@
 // with a migrated template database that `testDatabase()` of libs/testkit copies. Uses the compiled master;
 // compiles it first when its sources are newer.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -62,7 +62,15 @@ export default async function setup() {
   await migrate(source);
   await source.destroy();
   process.env.IMPGEM_TEST_POSTGRES = server.url;
+  // A run that is broken off has no teardown.
+  const now = () => {
+    server.stopNow();
+    rmSync(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  };
+  process.once('exit', now);
+  for (const signal of ['SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
   globalThis.impgemTestPostgres = async () => {
+    process.off('exit', now);
     await server.stop();
     await rm(folder, { recursive: true, force: true });
   };
