@@ -33,6 +33,8 @@ export interface SocketClose {
 }
 /** The part of `WebSocket` that browsers and `ws` share. */
 export interface Socket {
+  /** 1 while it is open. */
+  readonly readyState: number;
   addEventListener(type: string, listener: (event: never) => void): void;
   send(data: string): void;
   close(code?: number, reason?: string): void;

@@ -63,6 +63,7 @@ export interface Live {
 }
 
 const SILENCE_MS = 20_000;
+const OPEN = 1;
 /** The master says with these that trying again is in vain. */
 const FINAL_CLOSES: Record<number, ProblemCode> = {
   1008: 'unauthenticated',
@@ -181,7 +182,8 @@ class LiveSocket implements Live {
   }
 
   #send(request: LiveRequest): void {
-    this.#socket?.send(JSON.stringify(request));
+    // One that is closing takes nothing any more, and browsers complain; its close is heard in a moment.
+    if (this.#socket?.readyState === OPEN) this.#socket.send(JSON.stringify(request));
   }
 
   #connect(): void {

@@ -27,6 +27,7 @@ class PageLink implements Link {
   get live(): Live {
     this.#live ??= openLive({
       url: globalThis.location.origin,
+      onRefused: () => this.onLost(),
       onState: (state) => {
         if (state === 'waiting') this.onLost();
         for (const listener of this.#listeners) listener();
