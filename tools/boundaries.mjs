@@ -21,7 +21,7 @@ export const PROJECTS = {
   cli: { dir: 'apps/cli', may: ['kit', 'pipeline', 'client'] },
   web: { dir: 'apps/web', may: ['kit', 'pipeline', 'client'] },
   e2e: { dir: 'e2e', may: ['kit', 'protocol', 'pipeline', 'client', 'testkit'] },
-  bench: { dir: 'bench', may: ['kit', 'protocol', 'pipeline', 'client', 'testkit'] },
+  bench: { dir: 'bench', may: ['kit', 'protocol', 'pipeline', 'client', 'testkit', 'e2e'] },
 };
 
 /** Tags that each project carries, one of each dimension, and what a project with the tag may see. */

@@ -1,0 +1,3 @@
+export * from './eventually.js';
+export * from './farm.js';
+export * from './program.js';
