@@ -274,6 +274,16 @@ describe('trigger --watch', () => {
     );
   });
 
+  it('fetches what is missing of a log whose end the live socket does not tell', async () => {
+    const log = { bytes: 8, lines: 2, finished: true, sha256: null };
+    const steps = [aStep(0, 'build', finished('success', { log }))];
+    master.files.set('/builds/1/steps/0/log', Buffer.from('one\ntwo\n'));
+    const over = aBuild({ steps, state: 'finished', result: 'success' });
+    set(aRequest({ state: 'finished', result: 'success', builds: [attempt(1)] }), over);
+    const { code, out } = await impgem('watch', '1');
+    expect([code, out]).toEqual([0, '    2.00 │ one\n    2.00 │ two\n']);
+  });
+
   it.each([
     ['cancelled', 6],
     ['exception', 5],

@@ -19,7 +19,11 @@ const MARKS: Record<
 /** For people: steps as they begin and end, and the lines of the log, each with the time since the start. */
 export function textView(terminal: Terminal): View {
   const { say, talk, colour } = terminal;
-  const shown = terminal.tty ? harmless : (text: string) => text;
+  // A colour that a line leaves on would colour what is ours in the next one.
+  const shown = (text: string) => {
+    const safe = terminal.tty ? harmless(text) : text;
+    return terminal.tty && safe.includes('\u001b') ? `${safe}\u001b[0m` : safe;
+  };
   const paint = {
     stdout: (text: string) => text,
     stderr: colour.yellow,

@@ -72,7 +72,7 @@ async function watchAttempt(
     if (begun(build, index)) {
       if (step.startedAt !== null) {
         view.step(build, step);
-        await followLog(live, changes, build, step, view, () => client.builds.get(id));
+        await followLog({ client, live, view }, changes, build, step);
       }
       build = await changes.until(async () => {
         const now = await client.builds.get(id);
@@ -101,43 +101,70 @@ async function willRetry(client: Client, changes: Changes, build: Build): Promis
   return request.state !== 'finished' || (request.builds.at(-1)?.id ?? 0) > build.id;
 }
 
-/** Shows a log until it is complete, or its build is over and nothing more came for a while. */
+/**
+ * Shows a log until it is complete, or its build is over and nothing more came for a while: then what is missing
+ * is fetched, since the live socket may be cut, or a proxy may not let it through.
+ */
 async function followLog(
-  live: Live,
+  { client, live, view }: Omit<Watching, 'signal'>,
   changes: Changes,
   build: BuildDetail,
   step: Step,
-  view: View,
-  read: () => Promise<BuildDetail>,
 ): Promise<void> {
   const over = deferred();
   let heard = Date.now();
+  let next = 0;
+  let ended = false;
+  const end = () => {
+    ended = true;
+    over.resolve();
+  };
   const subscription = live.log(
     { build: build.id, step: step.index },
     {
       piece: (piece) => {
         heard = Date.now();
+        next = piece.offset + piece.length;
         view.piece(build, step, piece);
       },
-      end: () => over.resolve(),
+      end,
       error: (error) => {
         view.note(`the log cannot be shown: ${error.message}`);
-        over.resolve();
+        end();
       },
     },
   );
-  let ended = false;
-  void over.promise.then(() => (ended = true));
-  const gone = changes.until(async () => {
+  const silent = changes.until(async () => {
     if (ended) return true;
-    const now = await read();
+    const now = await client.builds.get(build.id);
     return now.state === 'finished' && Date.now() - heard > LATE_MS ? true : undefined;
   });
   try {
-    await Promise.race([over.promise, gone]);
+    await Promise.race([over.promise, silent]);
   } finally {
     subscription.close();
     // It ends by itself at its next look.
-    gone.catch(() => {});
+    silent.catch(() => {});
+  }
+  if (!ended) await fetchRest({ client, view }, build, step, next);
+}
+
+async function fetchRest(
+  { client, view }: Pick<Watching, 'client' | 'view'>,
+  build: BuildDetail,
+  step: Step,
+  from: number,
+): Promise<void> {
+  const { log } = (await client.builds.get(build.id)).steps[step.index] ?? step;
+  if (log.bytes <= from) return;
+  const { body } = await client.builds.log(build.id, step.index, { offset: from });
+  const decoder = new TextDecoder();
+  const at = step.finishedAt ?? step.startedAt ?? build.createdAt;
+  let offset = from;
+  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
+    const text = decoder.decode(chunk, { stream: true });
+    const { length } = chunk;
+    view.piece(build, step, { step: step.index, stream: 'stdout', offset, length, at, text });
+    offset += length;
   }
 }
