@@ -35,6 +35,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await receiver.forget(build, 1);
+  receiver.onApplicationShutdown();
   await db.query('DELETE FROM leases');
 });
 afterAll(async () => {
@@ -206,7 +207,7 @@ describe('an artifact is refused', () => {
     expect(await artifacts.list(build, -1, 10)).toEqual([]);
   });
 
-  it('and what was on its way is removed when the attempt is over, or at the next start', async () => {
+  it('and what was on its way is removed when the attempt is over, or at the next sweep', async () => {
     await offer(10);
     await write(randomBytes(5));
     await receiver.forget(build, 1);
@@ -214,7 +215,7 @@ describe('an artifact is refused', () => {
     await offer(10);
     const file = join(config.dataDir, 'incoming', '999999-1-0');
     await writeFile(file, 'left');
-    await new ArtifactReceiver(db, events, config).onApplicationBootstrap();
+    await receiver.sweep();
     expect(await incoming()).toEqual([`${build}-1-0`]);
   });
 });

@@ -2,16 +2,22 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import {
+  Injectable,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+} from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
 import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
-import { Database, logger, MasterConfig } from '../platform/index.js';
+import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
 import { BlobStore } from './blobs.js';
 import { artifactPathProblem, foldedPath } from './path.js';
 
 const log = logger('artifacts');
+/** How often the leavings of attempts that ended without a word are looked for. */
+const SWEEP_MS = 10 * 60_000;
 
 /** A file on its way. What is in `file` up to `offset` is in `hash`. */
 interface Transfer {
@@ -42,12 +48,13 @@ interface Attempt {
  * tried again.
  */
 @Injectable()
-export class ArtifactReceiver implements OnApplicationBootstrap {
+export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #attempts = new Map<string, Promise<Attempt>>();
   /** The last thing that is done with each artifact: one at a time. */
   readonly #busy = new Map<string, Promise<unknown>>();
   readonly #incoming: string;
   readonly #blobs: BlobStore;
+  #sweeping: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly db: Database,
@@ -58,15 +65,34 @@ export class ArtifactReceiver implements OnApplicationBootstrap {
     this.#blobs = new BlobStore(join(config.dataDir, 'blobs'));
   }
 
-  /** Removes what attempts left that nobody holds any more. */
   async onApplicationBootstrap(): Promise<void> {
     await mkdir(this.#incoming, { recursive: true });
-    const leases = await this.db.query<{ name: string }>(
-      `SELECT build_id || '-' || epoch || '-' AS name FROM leases`,
+    await this.sweep();
+    this.#sweeping = setInterval(() => {
+      this.sweep().catch((error: unknown) => {
+        if (!isOutage(error)) log.error({ err: error }, 'cannot clear away parts of artifacts');
+      });
+    }, SWEEP_MS);
+    this.#sweeping.unref();
+  }
+
+  onApplicationShutdown(): void {
+    clearInterval(this.#sweeping);
+  }
+
+  /** Removes what attempts left that nobody holds any more. */
+  async sweep(): Promise<void> {
+    // First the files, then the leases: a file that comes meanwhile has a lease, and is not looked at.
+    const files = await readdir(this.#incoming);
+    const attempts = [...this.#attempts.keys()];
+    const leases = await this.db.query<{ attempt: string }>(
+      `SELECT build_id || '-' || epoch AS attempt FROM leases`,
     );
-    const held = new Set(leases.map(({ name }) => name));
-    for (const file of await readdir(this.#incoming))
-      if (!held.has(file.replace(/\d+$/, ''))) await rm(join(this.#incoming, file));
+    const held = new Set(leases.map(({ attempt }) => attempt));
+    for (const attempt of attempts) if (!held.has(attempt)) this.#attempts.delete(attempt);
+    for (const file of files)
+      if (!held.has(file.replace(/-\d+$/, '')))
+        await rm(join(this.#incoming, file), { force: true });
   }
 
   /** Where to send from: the bytes that are here already. */
