@@ -1,2 +1,3 @@
 export * from './postgres.js';
 export * from './engine.js';
+export * from './engine-registry.js';

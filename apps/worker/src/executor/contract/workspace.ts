@@ -1,6 +1,7 @@
 /* oxlint-disable max-lines-per-function -- a suite of tests, which has no cap either */
 import { describe, expect, it } from '@jest/globals';
-import { Readable } from 'node:stream';
+import { PassThrough } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { buffer, text } from 'node:stream/consumers';
 import tar from 'tar-stream';
 import type { Workspace, WorkspaceFile } from '../executor.js';
@@ -56,6 +57,15 @@ export function describeWorkspace(stage: Stage): void {
       expect(await buffer(await workspace.read('src/data.bin'))).toEqual(content);
       const { stdout } = await stage.play(dialect.cat('src/run.sh'), {}, workspace);
       expect(stdout.toString()).toBe('echo hi\n');
+    });
+
+    it('gives up on a tar that breaks off', async () => {
+      const workspace = await stage.workspace();
+      const broken = new PassThrough();
+      const unpacked = workspace.unpack(broken);
+      broken.write(Buffer.alloc(100));
+      broken.destroy();
+      await expect(unpacked).rejects.toThrow();
     });
 
     it('reads a big file whole, and lets go of one that is not read to its end', async () => {

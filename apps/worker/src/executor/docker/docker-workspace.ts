@@ -3,6 +3,7 @@ import type Docker from 'dockerode';
 import type { IncomingMessage } from 'node:http';
 import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import tar from 'tar-stream';
 import type { Attempt, Identity, Workspace, WorkspaceFile } from '../executor.js';
@@ -71,12 +72,16 @@ export class DockerWorkspace implements Workspace {
 
   /** The tar's owners are kept: a checkout says root, which is the user of the steps. */
   async unpack(source: Readable): Promise<void> {
+    // Between them, since a source that is destroyed without an error would leave the request open for good.
+    const body = new PassThrough();
+    const fed = pipeline(source, body);
     try {
       const container = await this.#archive();
-      await container.putArchive(source, { path: MOUNT });
+      await Promise.all([container.putArchive(body, { path: MOUNT }), fed]);
       this.#idle.push(container);
     } catch (error) {
-      source.destroy();
+      body.destroy();
+      await fed.catch(() => {});
       throw engineFailure(error, 'unpack into the workspace');
     }
   }

@@ -62,7 +62,7 @@ export class Images {
   }
 
   async #pull(reference: string, say: (line: string) => void, signal: AbortSignal): Promise<void> {
-    const pull = this.#pulls.get(reference) ?? this.#begin(reference);
+    const pull = this.#pulls.get(reference) ?? this.#begin(reference, say);
     pull.listeners.add(say);
     const aborted = deferred<never>();
     const stop = (): void =>
@@ -78,8 +78,8 @@ export class Images {
     }
   }
 
-  #begin(reference: string): Pull {
-    const listeners: Pull['listeners'] = new Set();
+  #begin(reference: string, say: (line: string) => void): Pull {
+    const listeners: Pull['listeners'] = new Set([say]);
     const cancel = new AbortController();
     const tell = (line: string): void => {
       for (const listener of listeners) listener(line);
