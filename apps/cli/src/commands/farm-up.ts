@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { every, type Client } from '@impgem/client';
+import { every, type Artifact, type Build, type Client } from '@impgem/client';
 import { Option, type Command } from 'commander';
 import { connection, titleOf, type Cli, type Connection } from '../cli.js';
 import { DEFAULT_DATA, DEFAULT_PORT, inherited, quickstartImage } from '../config.js';
+import { download } from '../download.js';
 import { EXIT, exitOfResult, Interrupted, UsageError } from '../exit-codes.js';
 import { size } from '../terminal.js';
 import { Child } from '../up/child.js';
@@ -26,6 +27,8 @@ const MASTER_MS = 120_000;
 /** A first start may make an image in the engine. */
 const WORKER_MS = 120_000;
 const WORKER = 'local';
+
+type Named = Pick<Build, 'id' | 'builder' | 'number'>;
 
 export function addUp(program: Command, cli: Cli): void {
   program
@@ -152,9 +155,19 @@ class Up {
     for (const { path, size: bytes, sha256 } of artifacts)
       say(`${talk.bold(path)} ${size(bytes)} ${talk.dim(`sha256 ${sha256}`)}`);
     if (artifacts.length === 0) return;
+    if (this.options.once) return this.#keep(client, detail, artifacts);
     say(`fetch ${artifacts.length === 1 ? 'it' : 'them'}, while the farm runs, with`);
     say(`  npx impgem artifacts ${build.id} --download . ${this.#flags(target.url)}`.trimEnd());
     say(talk.dim(`  (${titleOf(detail)}: ${target.url}/builds/${build.id})`));
+  }
+
+  /** The farm is about to stop, so they are fetched now. */
+  async #keep(client: Client, build: Named, artifacts: Artifact[]): Promise<void> {
+    const { terminal, signal } = this.cli;
+    const to = this.folder.at('artifacts', `${build.builder}-${build.number}`);
+    for (const artifact of artifacts)
+      await download(client, build.id, artifact, to, { signal, onBytes: () => {} });
+    terminal.say(`fetched into ${to}, each with the right SHA-256`);
   }
 
   #invite({ target }: Connection): void {
