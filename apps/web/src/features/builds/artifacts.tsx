@@ -1,7 +1,7 @@
 import type { BuildDetail } from '@impgem/client';
-import { Button, CopyButton } from '@mantine/core';
 import { api } from '../../lib/api.js';
 import { formatBytes } from '../../lib/format.js';
+import { CopyValue } from '../../ui/copy.js';
 import { Empty } from '../../ui/page.js';
 import table from '../../ui/table.module.css';
 import styles from './builds.module.css';
@@ -44,21 +44,7 @@ export function Artifacts({ build }: { build: BuildDetail }) {
                 {formatBytes(artifact.size)}
               </td>
               <td data-label="SHA-256">
-                <span className={styles.digest}>
-                  <code>{artifact.sha256}</code>
-                  <CopyButton value={artifact.sha256}>
-                    {({ copied, copy }) => (
-                      <Button
-                        size="compact-xs"
-                        variant="subtle"
-                        onClick={copy}
-                        aria-label={`Copy the SHA-256 of ${artifact.path}`}
-                      >
-                        {copied ? 'Copied' : 'Copy'}
-                      </Button>
-                    )}
-                  </CopyButton>
-                </span>
+                <CopyValue value={artifact.sha256} label={`the SHA-256 of ${artifact.path}`} />
               </td>
             </tr>
           ))}
