@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { createRequire } from 'node:module';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { eventually } from '../eventually.js';
 import { startFarm, type Farm } from '../farm.js';
@@ -14,8 +14,6 @@ import { Browser, signIn } from './browser.js';
  * The page in a real Chromium, against the built master and a worker with the host executor. The tests stand in
  * the order of a visit and share the page.
  */
-
-const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
 /** `count` prints a numbered line until the file `gate` is there. */
 const FARM = `
@@ -347,7 +345,7 @@ describe('the page', () => {
         await page.goto(farm.url + path);
         await page.getByRole('main').getByRole('heading').first().waitFor();
         await page.getByText('Loading').first().waitFor({ state: 'detached' });
-        await page.evaluate(await readFile(AXE, 'utf8'));
+        await page.evaluate(axe.source);
         const found = await page.evaluate<string[]>(RUN_AXE);
         expect(found).toEqual([]);
       }

@@ -6,7 +6,7 @@ import styles from './ui.module.css';
 const LABELS = { idle: 'Copy', copied: 'Copied', failed: 'Selected: press Ctrl+C' } as const;
 
 /** Copies what `of` holds; says whether that worked. */
-export function CopyButton({
+function CopyButton({
   text,
   of,
   label,

@@ -2,7 +2,7 @@ import { useEffect, useState } from 'react';
 import { formatAgo, formatDuration, spanOf } from '../lib/format.js';
 
 /** The time, again each `everyMs` while `active`. */
-export function useNow(active: boolean, everyMs: number): number {
+function useNow(active: boolean, everyMs: number): number {
   const [now, setNow] = useState(() => Date.now());
   useEffect(() => {
     if (!active) return undefined;

@@ -23,7 +23,7 @@ export function isInsecure(master: string): boolean {
   return protocol === 'http:' && !isLoopback(hostname);
 }
 
-export function isLoopback(hostname: string): boolean {
+function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(hostname);
 }
 
