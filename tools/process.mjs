@@ -94,7 +94,7 @@ export function run(command, args, options = {}) {
       const status = code ?? 128;
       if (check && status !== 0) {
         const why = timedOut ? `no end within ${timeoutMs / 1000} s` : (signal ?? `exit ${status}`);
-        const tail = text.trim().split('\n').slice(-15).join('\n');
+        const tail = text.trim().split('\n').slice(-60).join('\n');
         reject(new SetupError(`${command} ${args.slice(0, 4).join(' ')}: ${why}\n${tail}`));
       } else resolve({ status, timedOut, out: Buffer.concat(out).toString(), text });
     });

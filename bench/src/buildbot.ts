@@ -32,6 +32,7 @@ c['builders'] = [util.BuilderConfig(name='one', workernames=['w'], factory=facto
 c['db'] = {'db_url': 'sqlite:///state.sqlite'}
 c['www'] = {'port': 'tcp:${web}:interface=127.0.0.1', 'plugins': {}}
 c['buildbotNetUsageData'] = None
+c['collapseRequests'] = False
 `;
 
 interface Build {

@@ -92,6 +92,13 @@ export class Program {
     );
   }
 
+  /** As `ended`, and fails with what it said when the exit code is not 0. */
+  async succeeds(timeoutMs?: number): Promise<void> {
+    const code = await this.ended(timeoutMs);
+    if (code !== 0)
+      throw new Error(`${this.name} ended with ${code}:\n${this.output.slice(-8_000)}`);
+  }
+
   /** TERM, and KILL to its whole group when it does not end in time; fails the test in that case. */
   async stop(timeoutMs = 30_000): Promise<number> {
     if (this.exitCode !== null) return this.exitCode;

@@ -66,7 +66,7 @@ describe('the code blocks of the README', () => {
     const bash = ['bash', '-euo', 'pipefail', '-c', script];
     // wscat ends when its input does
     const shell = new Program('README', bash, { PATH: path }, dir, 'pipe');
-    expect({ code: await shell.ended(90_000), output: shell.output }).toMatchObject({ code: 0 });
+    await shell.succeeds(90_000);
     expect(shell.output).toContain('Hello, you');
     expect(shell.output).toContain('"whom":"curl"');
     expect(shell.stdout).toContain('"type":"subscribed"');

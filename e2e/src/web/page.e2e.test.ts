@@ -7,7 +7,7 @@ import axe from 'axe-core';
 import type { Page } from 'playwright-core';
 import { eventually } from '../eventually.js';
 import { startFarm, type Farm } from '../farm.js';
-import { Program } from '../program.js';
+import { Program, ROOT } from '../program.js';
 import { Browser, signIn } from './browser.js';
 
 /**
@@ -309,27 +309,29 @@ describe('the page', () => {
     await page.getByRole('link', { name: 'count #1' }).waitFor({ state: 'detached' });
   });
 
-  it('adds a worker by the command that it shows, and revokes it', async () => {
+  it.each([
+    ['From a clone', 'second-one'],
+    ['impgem', 'third-one'],
+  ])('adds a worker by the command that it shows for %s, and revokes it', async (tab, name) => {
     await page.goto(`${farm.url}/workers`);
     await page.getByRole('button', { name: 'Add a worker' }).click();
     const dialog = page.getByRole('dialog');
-    await dialog.getByLabel('Name', { exact: true }).fill('second-one');
+    await dialog.getByLabel('Name', { exact: true }).fill(name);
     await dialog.getByRole('button', { name: /Make token/ }).click();
-    await dialog.getByRole('tab', { name: 'From a clone' }).click();
-    const command = await dialog
-      .getByLabel('command for From a clone', { exact: true })
-      .innerText();
-    const worker = new Program('second-one', ['sh', '-c', `exec env ${command}`], {
-      IMPGEM_WORKER_DATA: join(folder, 'second-one'),
+    await dialog.getByRole('tab', { name: tab, exact: true }).click();
+    const command = await dialog.getByLabel(`command for ${tab}`, { exact: true }).innerText();
+    const worker = new Program(name, ['sh', '-c', `exec env ${command}`], {
+      IMPGEM_WORKER_DATA: join(folder, name),
       IMPGEM_EXECUTOR: 'host',
+      PATH: `${join(ROOT, 'node_modules/.bin')}:${process.env.PATH ?? ''}`,
       IMPGEM_ALLOW_HOST_EXECUTOR: '1',
     });
     try {
-      await dialog.getByText('second-one is online').waitFor();
+      await dialog.getByText(`${name} is online`).waitFor();
       await dialog.getByRole('button', { name: 'Done' }).click();
-      await page.getByRole('button', { name: 'Revoke second-one' }).click();
+      await page.getByRole('button', { name: `Revoke ${name}` }).click();
       await dialog.getByRole('button', { name: 'Revoke', exact: true }).click();
-      await page.getByRole('row', { name: /second-one/ }).waitFor({ state: 'detached' });
+      await page.getByRole('row', { name }).waitFor({ state: 'detached' });
       await eventually(() => worker.exitCode !== null, { what: 'the end of the revoked worker' });
     } finally {
       if (worker.exitCode === null) worker.kill('SIGKILL');
