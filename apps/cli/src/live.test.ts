@@ -147,6 +147,22 @@ describe('the live socket', () => {
     expect(peers).toHaveLength(1);
   });
 
+  it('reads nothing while it is paused, and does not take that for silence', async () => {
+    const text: string[] = [];
+    const socket = open({ silenceMs: 20 });
+    socket.log({ build: 1, step: 2 }, { piece: (piece) => text.push(piece.text) });
+    const first = (await peer(0)).greet();
+    first.onRequest = ({ id }) => first.send({ type: 'unsubscribed', id });
+    const { id } = await first.until(1);
+    socket.pause();
+    first.send(piece(id, 0, 'late'));
+    await new Promise((done) => setTimeout(done, 100));
+    expect([text, peers.length]).toEqual([[], 1]);
+    socket.resume();
+    await until(() => text.length === 1);
+    expect([text, peers.length]).toEqual([['late'], 1]);
+  });
+
   it('tells a refused subscription, and comes back for one that the database could not serve', async () => {
     const errors: string[] = [];
     open().log(

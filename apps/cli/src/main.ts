@@ -16,5 +16,9 @@ process.stdout.on('error', gone);
 process.stderr.on('error', gone);
 
 const terminal = createTerminal(process.stdout, process.stderr, noColour());
+const code = await run(process.argv.slice(2), { terminal, signal: stop.signal });
+// What was written to a pipe may still be on its way.
+for (const stream of [process.stdout, process.stderr])
+  await new Promise<void>((written) => stream.write('', () => written()));
 // Idle connections to the master would keep the process for seconds.
-process.exit(await run(process.argv.slice(2), { terminal, signal: stop.signal }));
+process.exit(code);

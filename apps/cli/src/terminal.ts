@@ -10,6 +10,8 @@ export interface Terminal {
   out(text: string): void;
   /** A line of data. */
   print(line: string): void;
+  /** Settles when the reader of stdout has caught up; undefined while it keeps pace. */
+  full(): Promise<void> | undefined;
   /** A line for the person in front. */
   say(line: string): void;
   /** Colours of stdout. */
@@ -25,6 +27,8 @@ export interface Terminal {
 interface Sink {
   write(text: string): unknown;
   isTTY?: boolean;
+  writableNeedDrain?: boolean;
+  once?(event: 'drain', listener: () => void): unknown;
 }
 
 export function createTerminal(stdout: Sink, stderr: Sink, noColour: boolean): Terminal {
@@ -33,6 +37,10 @@ export function createTerminal(stdout: Sink, stderr: Sink, noColour: boolean): T
   return {
     out: (text) => void stdout.write(text),
     print: (line) => void stdout.write(`${line}\n`),
+    full: () =>
+      stdout.writableNeedDrain
+        ? new Promise((resolve) => stdout.once?.('drain', resolve))
+        : undefined,
     say: (line) => void stderr.write(`${line}\n`),
     colour: pico.createColors(tty && !noColour),
     talk: pico.createColors(talkTty && !noColour),

@@ -38,6 +38,9 @@ export interface Socket {
   addEventListener(type: string, listener: (event: never) => void): void;
   send(data: string): void;
   close(code?: number, reason?: string): void;
+  /** `ws` only: stop and go on reading. */
+  pause?(): void;
+  resume?(): void;
   /** `ws` only: closes without a handshake. */
   terminate?(): void;
 }

@@ -59,6 +59,12 @@ export interface Live {
   events(of: { build?: number; after?: string }, handlers: EventHandlers): Subscription;
   /** The log of a step, from a byte offset or from its start; with what is there already. */
   log(of: { build: number; step: number; offset?: number }, handlers: LogHandlers): Subscription;
+  /**
+   * Reads no more until `resume`, for a consumer that is slower than the log; the master waits. Only with `ws`,
+   * since a browser cannot. What was received already still comes.
+   */
+  pause(): void;
+  resume(): void;
   close(): void;
 }
 
@@ -93,6 +99,7 @@ class LiveSocket implements Live {
   #entries = new Map<string, Entry>();
   #greeted = false;
   #asked = false;
+  #paused = false;
 
   constructor(readonly options: LiveOptions) {
     this.#connect();
@@ -147,6 +154,21 @@ class LiveSocket implements Live {
       fail: (error) => handlers.error?.(error),
     };
     return this.#add(entry);
+  }
+
+  pause(): void {
+    if (!this.#socket?.pause) return;
+    this.#paused = true;
+    this.#socket.pause();
+    // Silence says nothing while nobody listens.
+    host.clearTimeout(this.#timer);
+  }
+
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#socket?.resume?.();
+    if (this.#socket) this.#watch();
   }
 
   close(): void {
@@ -248,7 +270,7 @@ class LiveSocket implements Live {
   #watch(): void {
     host.clearTimeout(this.#timer);
     this.#asked = false;
-    this.#arm();
+    if (!this.#paused) this.#arm();
   }
 
   #arm(): void {
@@ -280,6 +302,7 @@ class LiveSocket implements Live {
     const socket = this.#socket;
     this.#socket = undefined;
     this.#greeted = false;
+    this.#paused = false;
     if (!socket) return;
     if (socket.terminate && this.state !== 'closed') socket.terminate();
     else socket.close();

@@ -2,9 +2,10 @@ import type { Terminal } from '../terminal.js';
 import type { View } from './view.js';
 
 /** One JSON object a line, for programs. */
-export function jsonView({ print }: Terminal): View {
+export function jsonView({ print, full }: Terminal): View {
   const tell = (type: string, fields: object) => print(JSON.stringify({ type, ...fields }));
   return {
+    full,
     queued: (request) => tell('queued', { request }),
     build: (build) => tell('build', { build }),
     step: (build, step) => tell('step', { build: build.id, step }),

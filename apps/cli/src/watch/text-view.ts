@@ -40,6 +40,7 @@ export function textView(terminal: Terminal): View {
     say(`${talk[name](mark)} ${what}${told ? ` ${talk[name](harmless(told))}` : ''}${took}`);
   };
   return {
+    full: terminal.full,
     queued: ({ id, builder }) =>
       say(talk.dim(`${builder}: build request ${id} waits for a worker`)),
     build: (build) => {

@@ -12,6 +12,8 @@ export interface View {
   stepEnd(build: Build, step: Step): void;
   /** An attempt ended; `again` when another one will follow. */
   buildEnd(build: Build, again: boolean): void;
+  /** As `Terminal.full`: what is told waits in memory meanwhile. */
+  full(): Promise<void> | undefined;
   /** Something about the connection. */
   note(text: string): void;
 }

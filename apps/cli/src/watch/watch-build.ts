@@ -115,6 +115,16 @@ async function followLog(
   let heard = Date.now();
   let next = 0;
   let ended = false;
+  let held = false;
+  // Whoever reads our output more slowly than the build writes makes the master wait, not our memory grow.
+  const hold = async (drained: Promise<void>) => {
+    held = true;
+    live.pause();
+    await drained;
+    held = false;
+    heard = Date.now();
+    live.resume();
+  };
   const end = () => {
     ended = true;
     over.resolve();
@@ -126,6 +136,8 @@ async function followLog(
         heard = Date.now();
         next = piece.offset + piece.length;
         view.piece(build, step, piece);
+        const drained = held ? undefined : view.full();
+        if (drained) void hold(drained);
       },
       end,
       error: (error) => {
@@ -137,7 +149,8 @@ async function followLog(
   const silent = changes.until(async () => {
     if (ended) return true;
     const now = await client.builds.get(build.id);
-    return now.state === 'finished' && Date.now() - heard > LATE_MS ? true : undefined;
+    const quiet = !held && Date.now() - heard > LATE_MS;
+    return now.state === 'finished' && quiet ? true : undefined;
   });
   try {
     await Promise.race([over.promise, silent]);
