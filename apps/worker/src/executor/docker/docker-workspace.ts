@@ -75,6 +75,7 @@ export class DockerWorkspace implements Workspace {
     // Between them, since a source that is destroyed without an error would leave the request open for good.
     const body = new PassThrough();
     const fed = pipeline(source, body);
+    fed.catch(() => {});
     try {
       const container = await this.#archive();
       await Promise.all([container.putArchive(body, { path: MOUNT }), fed]);
