@@ -179,6 +179,15 @@ describe('the page', () => {
     );
   });
 
+  it('shows a step that has not begun as such', async () => {
+    const steps = page.getByRole('navigation', { name: 'Steps' });
+    await steps.getByRole('button', { name: /artifacts/ }).click();
+    await page.getByText('not started', { exact: true }).waitFor();
+    expect(await page.getByRole('alert').count()).toBe(0);
+    await steps.getByRole('button', { name: /count/ }).click();
+    await eventually(async () => (await lastLine()) > 40, { what: 'the end of the other log' });
+  });
+
   it('goes on without gap or double after the master was killed and started again', async () => {
     farm.master.kill('SIGKILL');
     await farm.master.exited;

@@ -94,6 +94,14 @@ describe('offsets', () => {
     expect(buffer.end).toBe(4);
   });
 
+  it('take text that was held back, which has no bytes of its own', () => {
+    const buffer = new LogBuffer();
+    buffer.append({ stream: 'stdout', offset: 0, length: 3, text: 'ab' });
+    expect(buffer.append({ stream: 'stdout', offset: 3, length: 0, text: '\uFFFD' })).toBe('taken');
+    expect(texts(buffer)).toEqual(['ab\uFFFD']);
+    expect(buffer.end).toBe(3);
+  });
+
   it('say when the log is complete', () => {
     const buffer = new LogBuffer();
     buffer.finish(4);

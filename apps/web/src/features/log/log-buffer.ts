@@ -84,10 +84,13 @@ export class LogBuffer {
   append(piece: LogPiece): 'taken' | 'old' | 'gap' {
     if (piece.offset > this.#end) return 'gap';
     const after = piece.offset + piece.length;
-    if (after <= this.#end) return 'old';
+    // One of no bytes is text that was held back: a character that stayed unfinished.
+    if (after <= this.#end && piece.length > 0) return 'old';
     const text =
-      piece.offset === this.#end ? piece.text : withoutBytes(piece.text, this.#end - piece.offset);
-    this.#end = after;
+      piece.offset === this.#end || piece.length === 0
+        ? piece.text
+        : withoutBytes(piece.text, this.#end - piece.offset);
+    this.#end = Math.max(this.#end, after);
     this.#write(piece.stream, text);
     this.#trim();
     return 'taken';
