@@ -8,6 +8,7 @@ describe('the address of a repository', () => {
     ['git@host:team/x.git', 'ssh'],
     ['git://host/x', 'git'],
     ['/srv/x.git', 'file'],
+    ['/srv/my repositories/x.git', 'file'],
     ['file:///srv/x.git', 'file'],
   ])('%s is reached by %s', (address, transport) => {
     expect(transportOf(address, true)).toBe(transport);

@@ -22,8 +22,10 @@ function refused(address: string, why: string): FarmError {
  * repositories unless the worker's config allows them.
  */
 export function transportOf(address: string, allowLocal: boolean): Transport {
+  // a folder's name may have blanks
+  const plain = address.startsWith('/') ? address.replaceAll(' ', '') : address;
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
-  if (/[\u0000-\u0020\u007f]/.test(address))
+  if (/[\u0000-\u0020\u007f]/.test(plain))
     throw refused(address, 'has blanks or control characters');
   if (address.startsWith('-')) throw refused(address, 'begins with a dash');
   if (/^[A-Za-z0-9]+::/.test(address)) throw refused(address, 'names a remote helper');
