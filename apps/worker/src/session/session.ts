@@ -274,7 +274,7 @@ export class Session {
   private exit({ why, message }: SessionEnd): void {
     for (const timer of this.timers.values()) clearTimeout(timer);
     const socket = this.link?.socket;
-    if (socket && socket.readyState !== socket.CLOSED) this.close(1000, why);
+    if (socket && socket.readyState <= socket.OPEN) this.close(1000, why);
     this.over.resolve({ why, message });
   }
 }
