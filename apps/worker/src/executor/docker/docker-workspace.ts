@@ -72,18 +72,28 @@ export class DockerWorkspace implements Workspace {
 
   /** The tar's owners are kept: a checkout says root, which is the user of the steps. */
   async unpack(source: Readable): Promise<void> {
-    // Between them, since a source that is destroyed without an error would leave the request open for good.
+    const container = await this.#archive().catch((error: unknown) => {
+      source.destroy();
+      throw engineFailure(error, 'unpack into the workspace');
+    });
+    // A source may be destroyed at any time, with or without an error; either must end the request.
     const body = new PassThrough();
-    const fed = pipeline(source, body);
-    fed.catch(() => {});
+    const broken = new AbortController();
+    let cause: unknown;
+    const fed = pipeline(source, body).catch((error: unknown) => {
+      cause = error;
+      broken.abort();
+    });
     try {
-      const container = await this.#archive();
-      await Promise.all([container.putArchive(body, { path: MOUNT }), fed]);
+      await container.putArchive(body, { path: MOUNT, abortSignal: broken.signal });
+      await fed;
       this.#idle.push(container);
     } catch (error) {
+      const sourceBroke = broken.signal.aborted;
       body.destroy();
-      await fed.catch(() => {});
-      throw engineFailure(error, 'unpack into the workspace');
+      await fed;
+      if (!sourceBroke) throw engineFailure(error, 'unpack into the workspace');
+      throw new FarmError('workspace-error', 'the archive to unpack broke off', {}, { cause });
     }
   }
 
