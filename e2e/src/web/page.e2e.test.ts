@@ -85,9 +85,12 @@ describe('the page', () => {
     page = browser.page;
   });
   afterAll(async () => {
-    await browser?.close();
-    await farm?.stop();
-    await rm(folder, { recursive: true, force: true });
+    try {
+      await browser?.close();
+      await farm?.stop();
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 
   const log = () => page.getByRole('log');
