@@ -27,7 +27,9 @@ const types = spawnSync(
   process.execPath,
   [
     join(dirname(manifest), 'bin/cli.js'),
-    ...['openapi.json', '-o', 'src/schema.ts'],
+    'openapi.json',
+    '-o',
+    'src/schema.ts',
     ...(check ? ['--check'] : []),
   ],
   { cwd: client, encoding: 'utf8' },
