@@ -1,8 +1,12 @@
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { WebSocket } from 'ws';
 import type { Page, Problem, Token } from '@impgem/client';
+import { testDatabase } from '@impgem/testkit';
 import { testMaster, type CallOptions, type TestMaster } from '../../testing.js';
 import { startMaster } from '../../master.js';
 import { withConfig } from '../config.js';
@@ -121,6 +125,38 @@ describe('the port', () => {
     giveUp.abort(new Error('enough'));
     expect(await starting).toMatchObject({ message: expect.any(String) });
     await expect(fetch(`${at}/health/live`)).rejects.toThrow();
+  });
+});
+
+describe('a start', () => {
+  it('goes on when the database comes', async () => {
+    const late = await testDatabase();
+    const restore = await late.cutOff();
+    setLogLevel('silent');
+    const dataDir = await mkdtemp(path.join(tmpdir(), 'impgem-test-late-'));
+    const port = await freePort();
+    const config = withConfig(master.config, { port, dataDir, databaseUrl: late.url });
+    const starting = startMaster(config);
+    const at = `http://127.0.0.1:${port}/health/ready`;
+    expect((await untilAnswered(at)).status).toBe(503);
+    await restore();
+    const started = await starting;
+    const ready = await fetch(at).catch(() => ({ status: 0 }));
+    const stopped = await started.stop();
+    setLogLevel('error');
+    await late.drop();
+    await rm(dataDir, { recursive: true, force: true });
+    expect([ready.status, stopped]).toEqual([200, true]);
+  });
+
+  it('says at once when the database does not want the master', async () => {
+    const url = new URL(master.testDatabase.url);
+    url.password = 'wrong';
+    const config = withConfig(master.config, { port: 0, databaseUrl: url.href });
+    await expect(startMaster(config)).rejects.toMatchObject({
+      code: 'database-refused',
+      message: expect.stringContaining('DATABASE_URL'),
+    });
   });
 });
 

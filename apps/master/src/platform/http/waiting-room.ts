@@ -23,6 +23,8 @@ export async function openWaitingRoom(
   lifecycle: Lifecycle,
 ): Promise<WaitingRoom> {
   const answer: RequestListener = (request, response) => {
+    // The room closes as soon as it can: nobody shall send a next request into a connection that ends.
+    response.setHeader('connection', 'close');
     const path = request.url?.split('?')[0];
     if (path === '/health/live' || path === '/health/ready') {
       const live = path === '/health/live';
