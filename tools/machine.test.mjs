@@ -50,7 +50,7 @@ describe('what is left over', () => {
     assert.equal(differences(before, after).length, 1);
     const shell = { pid: '800', parent: '1', command: 'bash' };
     const theirs = { pid: '902', parent: '800', command: 'vi' };
-    const with_ = (...list) => machine({ processes: processes(...list) });
-    assert.deepEqual(differences(with_(shell), with_(shell, theirs)), []);
+    const having = (...list) => machine({ processes: processes(...list) });
+    assert.deepEqual(differences(having(shell), having(shell, theirs)), []);
   });
 });
