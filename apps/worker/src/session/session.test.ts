@@ -31,7 +31,7 @@ afterEach(async () => {
 });
 
 async function startWorker(folder = dataDir, slots = 2) {
-  let reachable = true;
+  const reach = { port };
   const executor = createExecutor({
     executor: 'scripted',
     dataDir,
@@ -70,7 +70,7 @@ async function startWorker(folder = dataDir, slots = 2) {
   session.start(builds, await builds.recover());
   /** From now on the master cannot be reached. */
   const isolate = (): void => {
-    reachable = false;
+    reach.port = 1;
     master.cut();
   };
   return { session, builds, isolate };
