@@ -10,6 +10,7 @@ import { addTrigger } from './commands/build-trigger.js';
 import { addWatch } from './commands/build-watch.js';
 import { addBuilders } from './commands/builder-list.js';
 import { addAudit } from './commands/audit-list.js';
+import { addBackupAndRestore } from './commands/master-copy.js';
 import { addMaster } from './commands/master-run.js';
 import { addTokenCreate } from './commands/token-create.js';
 import { addTokenList } from './commands/token-list.js';
@@ -48,6 +49,7 @@ function createProgram(cli: Cli): Command {
   const tokens = program.command('token').description('create, list, revoke API tokens');
   for (const one of [addTokenCreate, addTokenList, addTokenRevoke]) one(tokens, cli);
   addAudit(program, cli);
+  addBackupAndRestore(program, cli);
   program
     .command('exit-codes')
     .description('what the exit codes say')

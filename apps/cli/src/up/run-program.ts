@@ -7,8 +7,9 @@ import { inherited } from '../config.js';
 export async function runProgram(
   file: string,
   env: Record<string, string | undefined>,
+  args: readonly string[] = [],
 ): Promise<number> {
-  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+  const child = spawn(process.execPath, ['--enable-source-maps', file, ...args], {
     stdio: 'inherit',
     env: inherited(env),
   });
