@@ -1,0 +1,281 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import type { BuildPlan, PlannedStep } from '@impgem/pipeline';
+import type { BuildEvent } from '@impgem/protocol';
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { pino } from 'pino';
+import { FarmError } from '@impgem/kit';
+import tar from 'tar-stream';
+import { crc32, inflateRawSync } from 'node:zlib';
+import { createExecutor, DOCKER_DEFAULTS, type Executor } from '../executor/index.js';
+import type { NewRecord } from '../spool/index.js';
+import { BuildRun, type BuildSurroundings } from './build-run.js';
+import { Uploads, type ArtifactLink } from './uploads.js';
+
+const open: Executor[] = [];
+afterEach(async () => {
+  for (const executor of open.splice(0)) await executor.close();
+});
+
+const step = (run: string, more: Partial<PlannedStep> = {}): PlannedStep => ({
+  kind: 'run',
+  name: 'step',
+  run,
+  env: {},
+  ...more,
+});
+const ARTIFACTS: PlannedStep = { kind: 'artifacts', name: 'artifacts', env: {} };
+const CHECKOUT: PlannedStep = { kind: 'checkout', name: 'checkout', env: {} };
+
+/** Takes every artifact at once. */
+function link(stored: string[]): { uploads: Uploads; gone: AbortController } {
+  const uploads = new Uploads();
+  const gone = new AbortController();
+  const made: ArtifactLink = {
+    limits: { frameBytes: 1 << 20, windowBytes: 1 << 20, artifactWindowBytes: 1 << 16 },
+    gone: gone.signal,
+    send: (message) => {
+      const { build, epoch, artifact } = message;
+      if (message.type === 'artifact.offer') stored.push(message.path);
+      queueMicrotask(() =>
+        uploads.answer(
+          message.type === 'artifact.offer'
+            ? { type: 'artifact.accept', build, epoch, artifact, offset: 0 }
+            : { type: 'artifact.stored', build, epoch, artifact },
+        ),
+      );
+    },
+    block: async ({ build, epoch, artifact, offset, payload }) =>
+      uploads.answer({
+        type: 'artifact.ack',
+        build,
+        epoch,
+        artifact,
+        offset: offset + payload.length,
+      }),
+  };
+  uploads.online(made);
+  return { uploads, gone };
+}
+
+function build(
+  steps: PlannedStep[],
+  more: Partial<BuildPlan> = {},
+  around: Partial<BuildSurroundings> = {},
+) {
+  const executor = createExecutor({
+    executor: 'scripted',
+    dataDir: '/nowhere',
+    allowHost: false,
+    docker: DOCKER_DEFAULTS,
+  });
+  open.push(executor);
+  const stored: string[] = [];
+  const records: NewRecord[] = [];
+  let seen: (() => void)[] = [];
+  const plan: BuildPlan = {
+    builder: 'b',
+    number: 1,
+    steps,
+    artifacts: [],
+    properties: {},
+    timeoutMs: 60_000,
+    ...more,
+  };
+  const run = new BuildRun(
+    {
+      attempt: { build: 1, epoch: 1 },
+      slot: 0,
+      plan,
+      append: async (record) => {
+        records.push(record);
+        for (const look of seen.splice(0)) look();
+      },
+    },
+    {
+      executor,
+      uploads: link(stored).uploads,
+      log: pino({ level: 'silent' }),
+      checkout: async () => {
+        throw new FarmError('source-unavailable', 'no answer from git.example.org');
+      },
+      ...around,
+    },
+  );
+  const events = (): BuildEvent[] =>
+    records.flatMap((record) => (record.kind === 'event' ? [record.event] : []));
+  const text = (at: number, stream: string): Buffer =>
+    Buffer.concat(
+      records.flatMap((record) => {
+        if (record.kind !== 'log' || record.frame.step !== at) return [];
+        if (record.frame.stream !== stream) return [];
+        const bytes = inflateRawSync(record.frame.payload, { finishFlush: 2 });
+        expect(crc32(bytes)).toBe(record.frame.crc32);
+        return [bytes];
+      }),
+    );
+  const finished = (at: number) =>
+    events().find((event) => event.kind === 'step.finished' && event.step === at);
+  const until = async (what: () => boolean): Promise<void> => {
+    while (!what()) await new Promise<void>((resolve) => (seen = [...seen, resolve]));
+  };
+  return { run, events, text, finished, stored, until, records };
+}
+
+describe('BuildRun', () => {
+  it('ends a build whose steps all went well as a success', async () => {
+    const { run, events } = build([step('stdout a'), step('stdout b')]);
+    await run.run();
+    expect(events().map(({ kind }) => kind)).toEqual([
+      'build.started',
+      'step.started',
+      'step.finished',
+      'step.started',
+      'step.finished',
+      'build.finished',
+    ]);
+    expect(events().at(-1)).toEqual({ kind: 'build.finished', result: 'success' });
+  });
+
+  it('skips what follows a failure, but collects the artifacts', async () => {
+    const { run, finished, events, stored } = build(
+      [step('write report.txt x\nexit 1', { name: 'test' }), step('stdout b'), ARTIFACTS],
+      { artifacts: ['report.txt', 'never-made'] },
+    );
+    await run.run();
+    expect(finished(0)).toMatchObject({ result: 'failure', exitCode: 1 });
+    expect(finished(1)).toMatchObject({ result: 'skipped' });
+    expect(finished(2)).toMatchObject({ result: 'success' });
+    expect(stored).toEqual(['report.txt']);
+    expect(events().at(-1)).toMatchObject({
+      result: 'failure',
+      reason: { message: 'step test: exit code 1' },
+    });
+  });
+
+  it('names a pattern that matched nothing', async () => {
+    const { run, finished } = build([ARTIFACTS], { artifacts: ['dist/*.bin'] });
+    await run.run();
+    expect(finished(0)).toMatchObject({
+      result: 'failure',
+      reason: { code: 'artifact-missing', message: 'no file matches "dist/*.bin"' },
+    });
+  });
+
+  it('refuses a link, and takes the rest', async () => {
+    const { run, finished, stored } = build(
+      [step('link out/l /etc/shadow\nwrite out/f x'), ARTIFACTS],
+      {
+        artifacts: ['out/*'],
+      },
+    );
+    await run.run();
+    expect(stored).toEqual(['out/f']);
+    expect(finished(1)).toMatchObject({ result: 'failure', reason: { code: 'artifact-refused' } });
+    expect(JSON.stringify(finished(1))).toContain('symbolic link');
+  });
+
+  it('hints at what exit code 127 may mean', async () => {
+    const { run, text } = build([step('exit 127')]);
+    await run.run();
+    expect(text(0, 'system').toString()).toContain('what an earlier step installed is not there');
+  });
+
+  it('tells out of memory, and infrastructure, by their reasons', async () => {
+    const oom = build([step('oom')]);
+    await oom.run.run();
+    expect(oom.finished(0)).toMatchObject({ result: 'failure', reason: { code: 'out-of-memory' } });
+    const image = build([step('fail-start image-unavailable no such image: nope'), ARTIFACTS]);
+    await image.run.run();
+    expect(image.finished(0)).toMatchObject({
+      result: 'exception',
+      reason: { code: 'image-unavailable', message: 'no such image: nope' },
+    });
+    expect(image.finished(1)).toMatchObject({ result: 'skipped' });
+  });
+
+  it('brings the source and tells its revision', async () => {
+    const pack = tar.pack();
+    pack.entry({ name: 'main.c' }, 'int main;');
+    pack.finalize();
+    const { run, events, text } = build(
+      [CHECKOUT, step('cat main.c')],
+      { source: { git: 'https://git.example.org/x' } },
+      { checkout: async () => ({ revision: 'abc', tar: pack as unknown as Readable }) },
+    );
+    await run.run();
+    expect(events()).toContainEqual({ kind: 'property.set', name: 'got_revision', value: 'abc' });
+    expect(text(1, 'stdout').toString()).toBe('int main;');
+  });
+
+  it('ends with an exception when the source cannot be had', async () => {
+    const { run, finished, text } = build([CHECKOUT], {
+      source: { git: 'https://git.example.org/x' },
+    });
+    await run.run();
+    expect(finished(0)).toMatchObject({
+      result: 'exception',
+      reason: { code: 'source-unavailable' },
+    });
+    expect(text(0, 'system').toString()).toContain('no answer from git.example.org');
+  });
+
+  it('stops a step at its time limit, and still collects', async () => {
+    const { run, finished } = build([step('sleep 60000', { timeoutMs: 20 }), ARTIFACTS]);
+    await run.run();
+    expect(finished(0)).toMatchObject({ result: 'failure', reason: { code: 'step-timeout' } });
+    expect(finished(1)).toMatchObject({ result: 'success' });
+  });
+
+  it('stops a build at its time limit', async () => {
+    const { run, events, finished } = build([step('sleep 60000'), ARTIFACTS], { timeoutMs: 20 });
+    await run.run();
+    expect(finished(1)).toMatchObject({ result: 'skipped' });
+    expect(events().at(-1)).toMatchObject({ result: 'failure', reason: { code: 'build-timeout' } });
+  });
+
+  it('cancels before it begins, while it runs, and while an artifact waits', async () => {
+    const reason = { code: 'cancelled', message: 'cancelled by ann' };
+    const stop = { kind: 'cancel' as const, reason };
+    const before = build([step('stdout a')]);
+    before.run.interrupt(stop);
+    await before.run.run();
+    expect(before.finished(0)).toMatchObject({ result: 'skipped' });
+    const offline = build(
+      [step('write f x'), ARTIFACTS],
+      { artifacts: ['f'] },
+      { uploads: new Uploads() },
+    );
+    const waits = offline.run.run();
+    await offline.until(() =>
+      offline.events().some((event) => event.kind === 'step.started' && event.step === 1),
+    );
+    offline.run.interrupt(stop);
+    await waits;
+    expect(offline.finished(1)).toMatchObject({ result: 'cancelled' });
+    for (const { events } of [before, offline])
+      expect(events().at(-1)).toEqual({ kind: 'build.finished', result: 'cancelled', reason });
+  });
+
+  it('says nothing more of a build that is not its own', async () => {
+    const { run, events, until, text } = build([step('stdout a\nsleep 60000'), step('stdout b')]);
+    const over = run.run();
+    await until(() => text(0, 'stdout').length > 0);
+    run.interrupt({ kind: 'abandon', reason: { code: 'stale', message: 'taken' } });
+    await over;
+    expect(events().map(({ kind }) => kind)).toEqual(['build.started', 'step.started']);
+  });
+
+  it('carries any bytes: a line of 50 MB, NUL, invalid UTF-8, both streams', async () => {
+    const { run, finished, text } = build([
+      step('base64 stderr AP/+AA==\nbytes 50000000\nbase64 stderr wwA='),
+    ]);
+    await run.run();
+    expect(text(0, 'stdout')).toHaveLength(50_000_000);
+    expect(text(0, 'stderr')).toEqual(Buffer.from([0, 255, 254, 0, 0xc3, 0]));
+    const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+    expect(finished(0)).toMatchObject({
+      log: { sha256: { stdout: sha256(text(0, 'stdout')), stderr: sha256(text(0, 'stderr')) } },
+    });
+  }, 30_000);
+});

@@ -1,0 +1,139 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import * as fc from 'fast-check';
+import { createHash } from 'node:crypto';
+import { Chunker, CHUNK_BYTES, CHUNK_WAIT_MS, type Chunk, type Mask } from './chunker.js';
+
+type Name = 'stdout' | 'stderr' | 'system';
+
+beforeEach(() => {
+  jest.useFakeTimers();
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+function chunker(mask?: () => Mask) {
+  const chunks: Chunk[] = [];
+  const made = new Chunker(
+    (chunk) => chunks.push(chunk),
+    () => performance.now(),
+    mask,
+  );
+  const texts = () => chunks.map(({ stream, bytes }) => `${stream} ${bytes.toString()}`);
+  const write = (stream: Name, text: string) => made.write(stream, Buffer.from(text));
+  return { chunks, made, texts, write };
+}
+
+const joined = (chunks: readonly Chunk[], name: Name) =>
+  Buffer.concat(chunks.filter(({ stream }) => stream === name).map(({ bytes }) => bytes));
+
+describe('Chunker', () => {
+  it('cuts at once after quiet, then 100 ms after the first waiting byte, however it drips', () => {
+    const { texts, write } = chunker();
+    write('stdout', 'a');
+    expect(texts()).toEqual(['stdout a']);
+    for (const text of 'bcdefghi') {
+      write('stdout', text);
+      jest.advanceTimersByTime(30);
+    }
+    expect(texts().slice(0, 2)).toEqual(['stdout a', 'stdout bcde']);
+    jest.advanceTimersByTime(CHUNK_WAIT_MS);
+    expect(texts().join('').replaceAll('stdout ', '')).toBe('abcdefghi');
+  });
+
+  it('keeps the order of arrival, and whole lines, between streams', () => {
+    const { made, texts, write } = chunker();
+    write('stdout', 'first\n');
+    write('stdout', 'out 1\nprompt: ');
+    write('stderr', 'err 1\n');
+    write('stdout', 'yes\n');
+    write('stderr', 'err 2\n');
+    made.end();
+    expect(texts()).toEqual([
+      'stdout first\n',
+      'stdout out 1\n',
+      'stderr err 1\n',
+      'stdout prompt: yes\n',
+      'stderr err 2\n',
+    ]);
+  });
+
+  it('does not make a chunk of every line when streams alternate fast', () => {
+    const { chunks, made, write } = chunker();
+    for (let at = 0; at < 10_000; at += 1) write(at % 2 ? 'stdout' : 'stderr', `line ${at}\n`);
+    made.end();
+    expect(chunks.length).toBeLessThan(40);
+    for (const { bytes } of chunks) expect(bytes.at(-1)).toBe(10);
+  });
+
+  it('cuts a line without end at 64 KiB', () => {
+    const { chunks, made } = chunker();
+    made.write('stdout', Buffer.alloc(50 * CHUNK_BYTES + 5, 'x'));
+    made.end();
+    expect(chunks.map(({ bytes }) => bytes.length)).toEqual([...Array(50).fill(CHUNK_BYTES), 5]);
+  });
+
+  it('is exact to the byte, whatever comes and whenever', () => {
+    const write = fc.tuple(
+      fc.constantFrom<Name>('stdout', 'stderr', 'system'),
+      fc.oneof(
+        fc.uint8Array({ maxLength: 50 }),
+        fc.nat(3 * CHUNK_BYTES).map((size) => new Uint8Array(size).fill(size % 256)),
+      ),
+      fc.constantFrom(0, 0, 1, 50, 200),
+    );
+    fc.assert(
+      fc.property(fc.array(write, { maxLength: 30 }), (writes) => {
+        const { chunks, made } = chunker();
+        for (const [stream, bytes, pause] of writes) {
+          made.write(stream, bytes);
+          jest.advanceTimersByTime(pause);
+        }
+        const sum = made.end();
+        let offset = 0;
+        for (const chunk of chunks) {
+          expect(chunk.offset).toBe(offset);
+          expect(chunk.bytes.length).toBeLessThanOrEqual(CHUNK_BYTES);
+          offset += chunk.bytes.length;
+        }
+        expect(sum.bytes).toBe(offset);
+        for (const name of ['stdout', 'stderr', 'system'] as const) {
+          const all = Buffer.concat(writes.filter(([to]) => to === name).map(([, bytes]) => bytes));
+          expect(joined(chunks, name).equals(all)).toBe(true);
+          const hash = createHash('sha256').update(all).digest('hex');
+          expect(sum.sha256[name]).toBe(all.length > 0 ? hash : undefined);
+          expect(chunks.findLast(({ stream }) => stream === name)?.rawEnd ?? 0).toBe(all.length);
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('counts raw bytes apart from masked ones', () => {
+    // Takes every `s` for a secret of five bytes.
+    const mask = (): Mask => {
+      let rawEnd = 0;
+      return {
+        take: (bytes) => {
+          rawEnd += bytes.length;
+          return {
+            masked: Buffer.from(String(Buffer.from(bytes)).replaceAll('sssss', '*')),
+            rawEnd,
+          };
+        },
+        end: () => ({ masked: new Uint8Array(0), rawEnd }),
+      };
+    };
+    const { chunks, made, write } = chunker(mask);
+    write('stdout', 'ab');
+    write('stdout', 'sssss');
+    jest.advanceTimersByTime(CHUNK_WAIT_MS);
+    write('stdout', 'cd');
+    made.end();
+    expect(chunks.map(({ rawEnd, maskedEnd }) => [rawEnd, maskedEnd])).toEqual([
+      [2, 2],
+      [7, 3],
+      [9, 5],
+    ]);
+  });
+});
