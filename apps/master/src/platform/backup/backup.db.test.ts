@@ -37,6 +37,15 @@ afterAll(async () => {
   await from.close();
   await source.drop();
   await rm(folder, { recursive: true, force: true });
+
+it('refuses a database without a farm, and says which one to name', async () => {
+  const empty = await testDatabase({ empty: true });
+  await expect(backup(empty.url, path.join(folder, 'none'))).rejects.toMatchObject({
+    code: 'empty-database',
+    message: expect.stringContaining('IMPGEM_DATA'),
+  });
+  await empty.drop();
+});
 });
 
 const CONTENT = [

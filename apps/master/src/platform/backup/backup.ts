@@ -39,6 +39,14 @@ export async function backup(url: string, file: string): Promise<number> {
   await client.connect();
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    const { rows } = await client.query<{ farm: string | null }>(
+      `SELECT to_regclass('farm') AS farm`,
+    );
+    if (!rows[0]?.farm)
+      throw new FarmError(
+        'empty-database',
+        'there is no farm in this database: name the data folder of the master (IMPGEM_DATA or --data) or its DATABASE_URL',
+      );
     const half = `${file}.part`;
     const count = { rows: 0 };
     await pipeline(
