@@ -40,6 +40,7 @@ describe('npm start in a fresh clone', () => {
     } finally {
       await start.stop().catch(() => undefined);
     }
-    expect(start.output).toMatch(/success/);
+    expect(start.output).toMatch(/✔ quickstart #1/);
+    expect(start.output).toContain('each with the right SHA-256');
   }, 240_000);
 });
