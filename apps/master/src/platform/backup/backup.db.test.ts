@@ -37,6 +37,7 @@ afterAll(async () => {
   await from.close();
   await source.drop();
   await rm(folder, { recursive: true, force: true });
+});
 
 it('refuses a database without a farm, and says which one to name', async () => {
   const empty = await testDatabase({ empty: true });
@@ -45,7 +46,6 @@ it('refuses a database without a farm, and says which one to name', async () => 
     message: expect.stringContaining('IMPGEM_DATA'),
   });
   await empty.drop();
-});
 });
 
 const CONTENT = [
