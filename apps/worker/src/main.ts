@@ -198,7 +198,8 @@ async function lock(dataDir: string): Promise<void> {
 
 async function diskFree(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
+  // Some file systems of the network claim more than the wire can say.
+  return Math.min(bavail * bsize, Number.MAX_SAFE_INTEGER);
 }
 
 async function sweep(executor: Executor, keep: readonly AttemptRef[], log: Logger): Promise<void> {

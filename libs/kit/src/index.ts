@@ -3,3 +3,4 @@ export * from './clock.js';
 export * from './backoff.js';
 export * from './deferred.js';
 export * from './farm-error.js';
+export * from './json-bounds.js';

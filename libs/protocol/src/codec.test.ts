@@ -15,7 +15,7 @@ const finished: WorkerMessage = {
     result: 'failure',
     exitCode: 2,
     reason: { code: 'exit-code', message: 'exit code 2' },
-    log: { bytes: 3, sha256: { stdout: 'ab' } },
+    log: { bytes: 3, sha256: { stdout: 'ab'.repeat(32) } },
   },
 };
 const assign: MasterMessage = {

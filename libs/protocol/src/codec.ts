@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { jsonExcess } from '@impgem/kit';
 import { plainToInstance } from 'class-transformer';
 import { validateSync, type ValidationError } from 'class-validator';
 import {
@@ -12,6 +13,9 @@ import {
 export class MessageError extends Error {
   override name = 'MessageError';
 }
+
+/** Of a message that comes in; ours are far below, hostile ones would end the stack. */
+const BOUNDS = { depth: 16, values: 100_000 };
 
 type Registry = Record<string, new () => object>;
 
@@ -30,7 +34,7 @@ function codec<Message extends { type: string }>(registry: Registry) {
       throw new MessageError(
         `unknown message type ${JSON.stringify(type)?.slice(0, 60) ?? 'undefined'}`,
       );
-    const message = plainToInstance(shape, fields);
+    const message = shaped(shape, fields);
     const problem = firstProblem(
       validateSync(message, { whitelist: true, forbidUnknownValues: false }),
     );
@@ -45,6 +49,8 @@ function codec<Message extends { type: string }>(registry: Registry) {
       } catch {
         throw new MessageError('a control frame is JSON');
       }
+      const excess = jsonExcess(plain, BOUNDS);
+      if (excess !== undefined) throw new MessageError(excess);
       return check(plain);
     },
     stringify(message: Message): string {
@@ -52,6 +58,15 @@ function codec<Message extends { type: string }>(registry: Registry) {
       return JSON.stringify(message);
     },
   };
+}
+
+/** The library trips over some shapes, e.g. a list with a null where an object is told by a member of it. */
+function shaped(shape: new () => object, fields: object): object {
+  try {
+    return plainToInstance(shape, fields);
+  } catch (cause) {
+    throw new MessageError('a field is of the wrong shape', { cause });
+  }
 }
 
 /** The first violation, with its path: `plan.steps.0.name should not be empty`. */

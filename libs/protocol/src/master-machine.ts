@@ -183,6 +183,8 @@ function open(state: MasterState, message: WorkerMessage): MasterDecision {
     case 'heartbeat':
       return { state, commands: [{ type: 'disk', free: message.diskFree }] };
     case 'drain':
+      // Said again it changes nothing; each would be written down.
+      if (state.draining) return { state, commands: [] };
       return {
         state: { ...state, draining: true, credit: 0 },
         commands: [{ type: 'condition', condition: 'draining' }],

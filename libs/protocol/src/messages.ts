@@ -26,6 +26,32 @@ import {
   ValidateNested,
 } from 'class-validator';
 
+/** The columns that numbers of these names end up in hold no more. */
+const INT4 = 2 ** 31 - 1;
+const SAFE = Number.MAX_SAFE_INTEGER;
+/** Sequences and steps have 32 and 16 bits in data frames. */
+const MOST_SEQ = 2 ** 32 - 1;
+const MOST_STEP = 65_535;
+
+/** One object of a class. `ValidateNested` alone takes an array for it too. */
+function One(shape: () => new () => object): PropertyDecorator {
+  return (target, key) => {
+    IsObject()(target, key);
+    ValidateNested()(target, key);
+    Type(shape)(target, key);
+  };
+}
+
+/** A list of objects of a class; without `IsObject` a list of lists would do. */
+function Many(shape: () => new () => object): PropertyDecorator {
+  return (target, key) => {
+    IsArray()(target, key);
+    IsObject({ each: true })(target, key);
+    ValidateNested({ each: true })(target, key);
+    Type(shape)(target, key);
+  };
+}
+
 export const EXECUTORS = ['docker', 'host', 'scripted'] as const;
 export type ExecutorName = (typeof EXECUTORS)[number];
 
@@ -37,8 +63,8 @@ export class Reason {
 
 /** Names one attempt. */
 export class BuildRef {
-  @IsInt() @Min(1) build!: number;
-  @IsInt() @Min(1) epoch!: number;
+  @IsInt() @Min(1) @Max(SAFE) build!: number;
+  @IsInt() @Min(1) @Max(INT4) epoch!: number;
 }
 
 // ── Events of a build: what the worker writes into the build's journal, between log chunks ────────────────
@@ -67,27 +93,33 @@ export class PropertySet extends AnyEvent {
 }
 export class StepStarted extends AnyEvent {
   declare kind: 'step.started';
-  @IsInt() @Min(0) step!: number;
+  @IsInt() @Min(0) @Max(MOST_STEP) step!: number;
+}
+const SHA256 = /^[0-9a-f]{64}$/;
+/** Stream name to SHA-256 (hex) of its bytes; streams that wrote nothing are left out. */
+export class StreamHashes {
+  @IsOptional() @Matches(SHA256) system?: string;
+  @IsOptional() @Matches(SHA256) stdout?: string;
+  @IsOptional() @Matches(SHA256) stderr?: string;
 }
 export class LogEnd {
   /** Bytes of the log, all streams together. */
-  @IsInt() @Min(0) bytes!: number;
-  /** Stream name to SHA-256 (hex) of its bytes; streams that wrote nothing are left out. */
-  @IsObject() sha256!: Partial<Record<'system' | 'stdout' | 'stderr', string>>;
+  @IsInt() @Min(0) @Max(SAFE) bytes!: number;
+  @One(() => StreamHashes) sha256!: StreamHashes;
 }
 export class StepFinished extends AnyEvent {
   declare kind: 'step.finished';
-  @IsInt() @Min(0) step!: number;
+  @IsInt() @Min(0) @Max(MOST_STEP) step!: number;
   @IsIn(RESULTS) result!: Result;
-  @IsOptional() @IsInt() exitCode?: number;
-  @IsOptional() @ValidateNested() @Type(() => Reason) reason?: Reason;
+  @IsOptional() @IsInt() @Min(-INT4) @Max(INT4) exitCode?: number;
+  @IsOptional() @One(() => Reason) reason?: Reason;
   /** The log is complete: this record stands behind its last chunk. */
-  @ValidateNested() @Type(() => LogEnd) log!: LogEnd;
+  @One(() => LogEnd) log!: LogEnd;
 }
 export class BuildFinished extends AnyEvent {
   declare kind: 'build.finished';
   @IsIn(RESULTS) result!: Result;
-  @IsOptional() @ValidateNested() @Type(() => Reason) reason?: Reason;
+  @IsOptional() @One(() => Reason) reason?: Reason;
 }
 export type BuildEvent = BuildStarted | PropertySet | StepStarted | StepFinished | BuildFinished;
 
@@ -105,15 +137,15 @@ export class Platform {
   @IsString() @MaxLength(100) os!: string;
   @IsString() @MaxLength(100) arch!: string;
   @IsString() @MaxLength(255) hostname!: string;
-  @IsInt() @Min(1) cpus!: number;
+  @IsInt() @Min(1) @Max(INT4) cpus!: number;
   /** Bytes. */
-  @IsInt() @Min(0) memory!: number;
+  @IsInt() @Min(0) @Max(SAFE) memory!: number;
 }
 
 /** A build the worker still has: running, or finished with something not yet acknowledged. */
 export class HeldBuild extends BuildRef {
   /** The last sequence in the worker's journal of this build; 0 when empty. */
-  @IsInt() @Min(0) seq!: number;
+  @IsInt() @Min(0) @Max(MOST_SEQ) seq!: number;
   @IsBoolean() finished!: boolean;
 }
 
@@ -124,7 +156,7 @@ export class Hello {
   @IsString() @MaxLength(50) version!: string;
   /** Made new at each start of the worker process. */
   @IsUUID() process!: string;
-  @ValidateNested() @Type(() => Platform) platform!: Platform;
+  @One(() => Platform) platform!: Platform;
   @IsIn(EXECUTORS) executor!: ExecutorName;
   @IsArray()
   @ArrayMaxSize(64)
@@ -133,10 +165,8 @@ export class Hello {
   labels!: string[];
   /** Builds that may run here at once. */
   @IsInt() @Min(0) @Max(1024) slots!: number;
-  @IsArray()
   @ArrayMaxSize(2048)
-  @ValidateNested({ each: true })
-  @Type(() => HeldBuild)
+  @Many(() => HeldBuild)
   builds!: HeldBuild[];
 }
 
@@ -148,9 +178,9 @@ export class Credit {
 
 export class Heartbeat {
   type!: 'heartbeat';
-  @IsInt() @Min(0) running!: number;
+  @IsInt() @Min(0) @Max(INT4) running!: number;
   /** Free bytes where the worker keeps its data. */
-  @IsInt() @Min(0) diskFree!: number;
+  @IsInt() @Min(0) @Max(SAFE) diskFree!: number;
 }
 
 /** The worker finishes what it has and takes nothing new; open credit is void. */
@@ -161,15 +191,16 @@ export class Drain {
 /** An `assign` that the worker will not run (draining, full, no such image allowed). Not an attempt. */
 export class Refuse extends BuildRef {
   type!: 'refuse';
-  @ValidateNested() @Type(() => Reason) reason!: Reason;
+  @One(() => Reason) reason!: Reason;
 }
 
 /** One event of a build's journal. */
 export class JournalEvent extends BuildRef {
   type!: 'event';
-  @IsInt() @Min(1) seq!: number;
+  @IsInt() @Min(1) @Max(MOST_SEQ) seq!: number;
   /** Milliseconds after the build's start, by the worker's clock. */
-  @IsInt() @Min(0) atMs!: number;
+  @IsInt() @Min(0) @Max(SAFE) atMs!: number;
+  @IsObject()
   @ValidateNested()
   @Type(() => AnyEvent, {
     keepDiscriminatorProperty: true,
@@ -188,7 +219,7 @@ export class ArtifactOffer extends BuildRef {
   @IsInt() @Min(0) @Max(65_535) artifact!: number;
   /** Below the workspace, with `/`, relative, no `..`. */
   @IsString() @IsNotEmpty() @MaxLength(1024) path!: string;
-  @IsInt() @Min(0) size!: number;
+  @IsInt() @Min(0) @Max(SAFE) size!: number;
   /** Permission bits, e.g. 0o755. */
   @IsInt() @Min(0) @Max(0o7777) mode!: number;
 }
@@ -197,8 +228,8 @@ export class ArtifactOffer extends BuildRef {
 export class ArtifactDone extends BuildRef {
   type!: 'artifact.done';
   @IsInt() @Min(0) @Max(65_535) artifact!: number;
-  @IsInt() @Min(0) size!: number;
-  @Matches(/^[0-9a-f]{64}$/) sha256!: string;
+  @IsInt() @Min(0) @Max(SAFE) size!: number;
+  @Matches(SHA256) sha256!: string;
 }
 
 export const WORKER_MESSAGES = {
@@ -247,13 +278,13 @@ export class Welcome {
   /** The farm's id; labels what the worker makes in the engine. */
   @IsUUID() farm!: string;
   @IsInt() @IsPositive() heartbeatMs!: number;
-  @ValidateNested() @Type(() => Limits) limits!: Limits;
-  @IsArray() @ValidateNested({ each: true }) @Type(() => HeldVerdict) builds!: HeldVerdict[];
+  @One(() => Limits) limits!: Limits;
+  @Many(() => HeldVerdict) builds!: HeldVerdict[];
 }
 
 export class Assign extends BuildRef {
   type!: 'assign';
-  @ValidateNested() @Type(() => BuildPlan) plan!: BuildPlan;
+  @One(() => BuildPlan) plan!: BuildPlan;
 }
 
 /** Everything up to `seq` of this build's journal is committed. */
@@ -270,13 +301,13 @@ export class Expect extends BuildRef {
 
 export class Cancel extends BuildRef {
   type!: 'cancel';
-  @ValidateNested() @Type(() => Reason) reason!: Reason;
+  @One(() => Reason) reason!: Reason;
 }
 
 /** This attempt is not the worker's any more: kill it, say nothing more of it, clean up. */
 export class Stop extends BuildRef {
   type!: 'stop';
-  @ValidateNested() @Type(() => Reason) reason!: Reason;
+  @One(() => Reason) reason!: Reason;
 }
 
 /** `build.finished` is committed: the worker deletes spool and workspace. */
@@ -307,7 +338,7 @@ export class ArtifactStored extends BuildRef {
 export class ArtifactRefused extends BuildRef {
   type!: 'artifact.refused';
   @IsInt() @Min(0) artifact!: number;
-  @ValidateNested() @Type(() => Reason) reason!: Reason;
+  @One(() => Reason) reason!: Reason;
 }
 
 export const MASTER_MESSAGES = {
