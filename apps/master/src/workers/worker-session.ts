@@ -38,6 +38,8 @@ const PENDING_PER_WORKER = 4 * 1024 * 1024;
 const UNSENT_LIMIT = 16 * 1024 * 1024;
 /** How long it may take to close politely. */
 const CLOSE_MS = 2000;
+/** What a frame costs besides its payload while it waits: without it, frames without one would wait in any number. */
+const FRAME_BYTES = 512;
 /** RFC 6455 gives a reason 123 bytes. */
 const REASON_BYTES = 123;
 
@@ -66,6 +68,8 @@ export class WorkerSession implements JournalSource, Taker {
   ) {
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     socket.on('pong', () => this.#step({ type: 'heard' }));
+    // Each is answered, also when nobody reads the answers.
+    socket.on('ping', () => this.#cutWhenFull());
     // The close that follows says all; a frame that is too big ends here too.
     socket.on('error', (err) => log.info({ err, worker: worker.name }, 'worker socket failed'));
     socket.on('close', (code) => {
@@ -245,6 +249,10 @@ export class WorkerSession implements JournalSource, Taker {
 
   #send(message: MasterMessage): void {
     this.socket.send(masterCodec.stringify(message));
+    this.#cutWhenFull();
+  }
+
+  #cutWhenFull(): void {
     if (this.socket.bufferedAmount <= UNSENT_LIMIT) return;
     log.warn({ worker: this.worker.name }, 'the worker does not read; cut off');
     this.terminate();
@@ -297,7 +305,7 @@ export class WorkerSession implements JournalSource, Taker {
 
   /** Frames of one artifact one after the other, of several side by side. */
   #artifact(item: ArtifactOffer | ArtifactDone | ArtifactFrame): void {
-    const bytes = 'kind' in item ? item.payload.length : 0;
+    const bytes = FRAME_BYTES + ('kind' in item ? item.payload.length : 0);
     this.#hold(bytes);
     const key = `${item.build}-${item.epoch}-${item.artifact}`;
     const turn = (this.#artifacts.get(key) ?? Promise.resolve())
@@ -357,8 +365,10 @@ function read(bytes: Buffer, isBinary: boolean): MasterEvent {
     // Only an escape can bring what cannot be stored.
     return { type: 'message', message: text.includes('\\u') ? storable(message) : message };
   } catch (error) {
-    if (!(error instanceof MessageError || error instanceof FrameError)) throw error;
-    return { type: 'malformed', reason: error.message };
+    const known = error instanceof MessageError || error instanceof FrameError;
+    // A frame that trips over a bug of ours must not take the master, and so all other workers, with it.
+    if (!known) log.error({ err: error }, 'cannot read a frame');
+    return { type: 'malformed', reason: known ? error.message : 'the frame cannot be read' };
   }
 }
 

@@ -78,6 +78,9 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
       const id = token.id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
       const worker = id.length === 36 ? await findWorker(this.db, id) : undefined;
       if (!worker || !secretMatches(token.secret, worker.hash)) return UNAUTHENTICATED;
+      // One worker must not take the places of all.
+      if (this.sessions.isCrowded(worker.id))
+        return { status: 503, message: 'too many connections of this worker' };
       this.#identities.set(request, worker);
       return undefined;
     } catch (error) {
