@@ -27,6 +27,8 @@ const step = (run: string, more: Partial<PlannedStep> = {}): PlannedStep => ({
 const ARTIFACTS: PlannedStep = { kind: 'artifacts', name: 'artifacts', env: {} };
 const CHECKOUT: PlannedStep = { kind: 'checkout', name: 'checkout', env: {} };
 
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+
 /** Takes every artifact at once. */
 function link(stored: string[]): { uploads: Uploads; gone: AbortController } {
   const uploads = new Uploads();
@@ -273,7 +275,6 @@ describe('BuildRun', () => {
     await run.run();
     expect(text(0, 'stdout')).toHaveLength(50_000_000);
     expect(text(0, 'stderr')).toEqual(Buffer.from([0, 255, 254, 0, 0xc3, 0]));
-    const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
     expect(finished(0)).toMatchObject({
       log: { sha256: { stdout: sha256(text(0, 'stdout')), stderr: sha256(text(0, 'stderr')) } },
     });

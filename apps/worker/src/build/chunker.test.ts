@@ -27,6 +27,21 @@ function chunker(mask?: () => Mask) {
 const joined = (chunks: readonly Chunk[], name: Name) =>
   Buffer.concat(chunks.filter(({ stream }) => stream === name).map(({ bytes }) => bytes));
 
+/** Takes `sssss` for a secret. */
+const mask = (): Mask => {
+  let rawEnd = 0;
+  return {
+    take: (bytes) => {
+      rawEnd += bytes.length;
+      return {
+        masked: Buffer.from(String(Buffer.from(bytes)).replaceAll('sssss', '*')),
+        rawEnd,
+      };
+    },
+    end: () => ({ masked: new Uint8Array(0), rawEnd }),
+  };
+};
+
 describe('Chunker', () => {
   it('cuts at once after quiet, then 100 ms after the first waiting byte, however it drips', () => {
     const { texts, write } = chunker();
@@ -110,20 +125,6 @@ describe('Chunker', () => {
   });
 
   it('counts raw bytes apart from masked ones', () => {
-    // Takes every `s` for a secret of five bytes.
-    const mask = (): Mask => {
-      let rawEnd = 0;
-      return {
-        take: (bytes) => {
-          rawEnd += bytes.length;
-          return {
-            masked: Buffer.from(String(Buffer.from(bytes)).replaceAll('sssss', '*')),
-            rawEnd,
-          };
-        },
-        end: () => ({ masked: new Uint8Array(0), rawEnd }),
-      };
-    };
     const { chunks, made, write } = chunker(mask);
     write('stdout', 'ab');
     write('stdout', 'sssss');

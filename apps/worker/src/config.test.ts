@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ConfigError, readConfig } from './config.js';
+
+let dir: string;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'impgem-config-'));
+});
+afterEach(async () => {
+  await rm(dir, { recursive: true });
+});
+
+const read = (env: Record<string, string> = {}) => readConfig({ IMPGEM_WORKER_DATA: dir, ...env });
+function problems(env: Record<string, string>): readonly string[] {
+  try {
+    read(env);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+describe('readConfig', () => {
+  it('needs nothing', () => {
+    expect(read()).toMatchObject({ dataDir: dir, slots: 2, executor: { executor: 'docker' } });
+  });
+
+  it('takes the file, and the environment before it', async () => {
+    await writeFile(
+      join(dir, 'worker.yml'),
+      'workerSlots: 5\nworkerLabels: [gpu]\nstepMemory: 1GiB\n',
+    );
+    const config = read({ IMPGEM_WORKER_SLOTS: '3' });
+    expect(config).toMatchObject({ slots: 3, labels: ['gpu'] });
+    expect(config.executor.docker.memory).toBe(1024 ** 3);
+  });
+
+  it('says one thing of each bad key', async () => {
+    await writeFile(join(dir, 'worker.yml'), 'workerSlot: 5\nnetworksRange: wide\n');
+    expect(
+      problems({
+        IMPGEM_WORKER_SLOTS: 'many',
+        IMPGEM_WORKER_NMAE: 'x',
+        IMPGEM_MASTER_URL: 'farm',
+        IMPGEM_REGISTRATION_TOKEN: 'igt_x',
+      }),
+    ).toEqual([
+      'worker.yml: unknown key workerSlot: did you mean workerSlots?',
+      'unknown variable IMPGEM_WORKER_NMAE: did you mean IMPGEM_WORKER_NAME?',
+      expect.stringContaining('IMPGEM_MASTER_URL is an address'),
+      expect.stringContaining('IMPGEM_REGISTRATION_TOKEN is a registration token'),
+      expect.stringContaining('IMPGEM_WORKER_SLOTS'),
+      expect.stringContaining('worker.yml: networksRange is an IPv4 range'),
+    ]);
+  });
+
+  it('does not run commands on the host unasked', () => {
+    expect(problems({ IMPGEM_EXECUTOR: 'host' })).toEqual([
+      expect.stringContaining('IMPGEM_ALLOW_HOST_EXECUTOR=1'),
+    ]);
+    expect(problems({ IMPGEM_EXECUTOR: 'host', IMPGEM_ALLOW_HOST_EXECUTOR: '1' })).toEqual([]);
+  });
+});
