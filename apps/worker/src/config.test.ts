@@ -52,7 +52,7 @@ describe('readConfig', () => {
       'unknown variable IMPGEM_WORKER_NMAE: did you mean IMPGEM_WORKER_NAME?',
       expect.stringContaining('IMPGEM_MASTER_URL is an address'),
       expect.stringContaining('IMPGEM_REGISTRATION_TOKEN is a registration token'),
-      expect.stringContaining('IMPGEM_WORKER_SLOTS'),
+      'IMPGEM_WORKER_SLOTS is a whole number',
       expect.stringContaining('worker.yml: networksRange is an IPv4 range'),
     ]);
   });

@@ -248,7 +248,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
   const settings = plainToInstance(Settings, given);
   for (const { property, constraints = {} } of validateSync(settings)) {
     const name = names[property] ?? property;
-    problems.push(`${name} ${Object.values(constraints)[0] ?? 'is not valid'}`);
+    problems.push(`${name} ${Object.values(constraints).at(-1) ?? 'is not valid'}`);
   }
   if (settings.executor === 'host' && !settings.allowHostExecutor)
     problems.push(
