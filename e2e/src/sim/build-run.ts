@@ -1,0 +1,184 @@
+import { combine, worse, type Result } from '@impgem/pipeline';
+import type { AttemptRef, BuildEvent, Reason } from '@impgem/protocol';
+import {
+  containerKey,
+  writtenBy,
+  type BuildScript,
+  type Container,
+  type Engine,
+} from './engine.js';
+import { progressOf, type Journal, type NewRecord, type Progress } from './spool.js';
+import type { Planned, Process } from './world.js';
+
+export interface Stop {
+  kind: 'cancel' | 'halt' | 'abandon';
+  reason: Reason;
+}
+
+const TERM_MS = 10_000;
+
+/**
+ * One build on a worker, from its assignment or from where its journal ends: steps in containers one after the
+ * other, their output into the journal, and never a step's end before the end of its output.
+ */
+export class BuildRun {
+  #stop: Stop | undefined;
+  #container: Container | undefined;
+  #look: Planned | undefined;
+  #read = 0;
+  #logBytes = 0;
+  readonly #results: Result[];
+  /** No container of it runs any more, and it will write nothing more. */
+  isOver = false;
+
+  constructor(
+    private readonly process: Process,
+    private readonly engine: Engine,
+    private readonly script: BuildScript,
+    private readonly journal: Journal,
+    private readonly journaled: (seq: number, finished: boolean) => void,
+    private readonly over: () => void,
+  ) {
+    this.#results = [];
+  }
+
+  get ref(): AttemptRef {
+    return this.journal.ref;
+  }
+
+  begin(): void {
+    const progress = progressOf(this.journal.file);
+    this.#results.push(...progress.results);
+    const go = () => (progress.open ? this.#resume(progress) : this.#next());
+    if (progress.started) go();
+    else this.#record({ kind: 'build.started' }, go);
+  }
+
+  interrupt(stop: Stop): void {
+    if (this.isOver || (this.#stop && stop.kind !== 'abandon')) return;
+    this.#stop = stop;
+    const { chance } = this.process.world;
+    if (this.#container) {
+      this.engine.kill(this.#container, stop.kind === 'cancel' ? chance.between(0, TERM_MS) : 0);
+      this.#follow(this.#results.length, this.#container);
+    }
+    if (stop.kind === 'abandon') this.#end();
+  }
+
+  #next(): void {
+    if (this.isOver) return;
+    const step = this.#results.length;
+    const script = this.script.steps[step];
+    if (!script) return this.#finish();
+    if (this.#stop || (this.#results.at(-1) ?? 'success') !== 'success') {
+      const log = { bytes: 0, sha256: {} };
+      return this.#record({ kind: 'step.finished', step, result: 'skipped', log }, () =>
+        this.#ended('skipped'),
+      );
+    }
+    this.#record({ kind: 'step.started', step }, () => this.#begin(step));
+  }
+
+  /** The step's beginning is in the journal; its container is there, or not yet. */
+  #begin(step: number): void {
+    this.process.after(this.process.world.chance.delay(20, 500), () => {
+      if (this.isOver) return;
+      if (this.#stop) return this.#stepFinished(step, undefined);
+      const script = this.script.steps[step];
+      if (script) this.#follow(step, this.engine.start(containerKey(this.ref, step), script));
+    });
+  }
+
+  #resume(progress: Progress): void {
+    const step = progress.results.length;
+    const key = containerKey(this.ref, step);
+    const container = this.engine.find(key);
+    if (!container) return this.#begin(step);
+    const taken = { stdout: progress.ends.stdout ?? 0, stderr: progress.ends.stderr ?? 0 };
+    this.#logBytes = progress.logBytes;
+    // What is in the journal is skipped, stream by stream; a piece may have been cut in two.
+    const pieces = writtenBy(key, container, Infinity);
+    for (const [index, { stream, bytes }] of pieces.entries()) {
+      if (taken[stream] < bytes.length) break;
+      taken[stream] -= bytes.length;
+      this.#read = index + 1;
+    }
+    this.#follow(step, container);
+  }
+
+  /** Takes what the container has written since, and looks again when there will be more. */
+  #follow(step: number, container: Container): void {
+    if (this.isOver) return;
+    this.#container = container;
+    if (this.#look) this.#look.cancelled = true;
+    const { now } = this.process.world;
+    const key = containerKey(this.ref, step);
+    const pieces = writtenBy(key, container, now);
+    for (const { stream, bytes } of pieces.slice(this.#read)) {
+      const offset = this.#logBytes;
+      this.#logBytes += bytes.length;
+      const about = { ...this.ref, step, stream, offset, length: bytes.length };
+      this.#append({
+        kind: 'log',
+        frame: { kind: 'log', ...about, crc32: 0, atMs: 0, payload: bytes },
+      });
+    }
+    this.#read = pieces.length;
+    if (now >= container.endsAt) return this.#stepFinished(step, container);
+    const next = container.script.writes[this.#read];
+    const at = Math.min(container.endsAt, next ? container.startedAt + next.at : Infinity);
+    this.#look = this.process.after(at - now + 0.01, () => this.#follow(step, container));
+  }
+
+  #stepFinished(step: number, container: Container | undefined): void {
+    this.#container = undefined;
+    const stop = this.#stop;
+    const failed = container && !container.killed && container.script.exit !== 0;
+    const result: Result = stop ? resultOf(stop) : failed ? 'failure' : 'success';
+    const log = { bytes: this.#logBytes, sha256: {} };
+    const reason = stop ? { reason: stop.reason } : {};
+    this.#record({ kind: 'step.finished', step, result, ...reason, log }, () => {
+      this.engine.remove(containerKey(this.ref, step));
+      this.#ended(result);
+    });
+  }
+
+  #ended(result: Result): void {
+    if (this.isOver) return;
+    this.#results.push(result);
+    this.#read = this.#logBytes = 0;
+    this.#next();
+  }
+
+  #finish(): void {
+    const all = combine(this.#results);
+    const stop = this.#stop;
+    const result = stop ? worse(all, resultOf(stop)) : all;
+    const reason = stop ? { reason: stop.reason } : {};
+    this.#record({ kind: 'build.finished', result, ...reason }, () => this.#end());
+  }
+
+  #end(): void {
+    if (this.isOver) return;
+    this.isOver = true;
+    for (const step of this.script.steps.keys()) this.engine.remove(containerKey(this.ref, step));
+    this.process.after(this.process.world.chance.delay(50, 3000), this.over);
+  }
+
+  #record(event: BuildEvent, then: () => void): void {
+    this.#append({ kind: 'event', event }, then);
+  }
+
+  #append(record: NewRecord, then?: () => void): void {
+    if (this.#stop?.kind === 'abandon') return;
+    const finished = record.kind === 'event' && record.event.kind === 'build.finished';
+    this.journal.append(record, (seq) => {
+      this.journaled(seq, finished);
+      if (!this.isOver) then?.();
+    });
+  }
+}
+
+function resultOf({ kind }: Stop): Result {
+  return kind === 'cancel' ? 'cancelled' : 'retry';
+}

@@ -1,0 +1,67 @@
+import { jitter, type Master } from './master.js';
+import type { MasterSession } from './master-session.js';
+import type { BatchItem, JournalRecord } from './model-database.js';
+
+const RECORD_BYTES = 512;
+const BATCH_RECORDS = 40;
+
+interface Pending {
+  source: MasterSession;
+  record: JournalRecord;
+  bytes: number;
+}
+
+/** Takes the journals of all workers in, in group commits; nothing is told before its commit. */
+export class MasterJournal {
+  readonly #queue: Pending[] = [];
+  #draining = false;
+
+  constructor(private readonly master: Master) {}
+
+  get isIdle(): boolean {
+    return !this.#draining && this.#queue.length === 0;
+  }
+
+  append(source: MasterSession, record: JournalRecord): number {
+    const bytes = RECORD_BYTES + ('kind' in record ? record.payload.length : 0);
+    this.#queue.push({ source, record, bytes });
+    if (this.master.flaws.ackBeforeCommit) {
+      const { build, epoch, seq } = record;
+      source.outcome({ type: 'committed', build, epoch, seq });
+    }
+    if (!this.#draining) {
+      this.#draining = true;
+      this.#drain();
+    }
+    return bytes;
+  }
+
+  #drain(): void {
+    if (this.#queue.length === 0 || this.master.stopping) {
+      this.#draining = false;
+      return;
+    }
+    // Frames of the same turn come along.
+    this.master.process.after(0.2, () => {
+      const batch = this.#queue.splice(0, BATCH_RECORDS);
+      this.#commit(batch, 0);
+    });
+  }
+
+  #commit(batch: readonly Pending[], attempt: number): void {
+    if (this.master.stopping && attempt > 0) return;
+    const items = batch.map(({ source, record }): BatchItem => ({ worker: source.worker, record }));
+    this.master.transaction(
+      (db) => db.commitBatch(items),
+      (outcomes) => {
+        for (const { index, outcome } of outcomes) batch[index]?.source.outcome(outcome);
+        for (const { source, bytes } of batch) source.drained(bytes);
+        this.#drain();
+      },
+      () => {
+        const ms = jitter(this.master.world, attempt);
+        this.master.process.after(ms, () => this.#commit(batch, attempt + 1));
+      },
+    );
+  }
+}

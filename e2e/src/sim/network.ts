@@ -1,0 +1,194 @@
+import type { DataFrame, MasterMessage, WorkerMessage } from '@impgem/protocol';
+import type { Process, World } from './world.js';
+
+/** What goes over a socket, in order. */
+export type Frame =
+  | { type: 'message'; message: WorkerMessage | MasterMessage }
+  | { type: 'data'; frame: DataFrame }
+  | { type: 'ping' }
+  | { type: 'pong' }
+  | { type: 'close'; code: number; reason: string }
+  /** The peer's end is gone. */
+  | { type: 'eof' };
+
+export type Side = 'worker' | 'master';
+
+/** One end of a connection, as its program sees it. */
+export interface Endpoint {
+  readonly process: Process;
+  receive(frame: Extract<Frame, { type: 'message' | 'data' | 'ping' | 'pong' }>): void;
+  /** Once. */
+  closed(code: number, reason: string): void;
+}
+
+interface Direction {
+  /** Nothing of later arrives earlier. */
+  last: number;
+  /** What is sent from here on vanishes. */
+  hole: boolean;
+  stalledUntil: number;
+  /** The receiver does not read. */
+  paused: boolean;
+  readonly unread: Frame[];
+}
+
+/** A peer that does not answer our close is cut off. */
+const CLOSE_MS = 2000;
+const ABNORMAL = 1006;
+
+const direction = (): Direction => ({
+  last: 0,
+  hole: false,
+  stalledUntil: 0,
+  paused: false,
+  unread: [],
+});
+
+/**
+ * One WebSocket over one TCP connection: whole frames, in order, none twice; late, or lost with all that follows.
+ * Either end may learn of its end much later than the other, or only by its own timers.
+ */
+export class Connection {
+  readonly #ends: Record<Side, Endpoint | undefined> = { worker: undefined, master: undefined };
+  readonly #over: Record<Side, boolean> = { worker: false, master: false };
+  readonly #closing: Record<Side, boolean> = { worker: false, master: false };
+  /** By who receives. */
+  readonly #to: Record<Side, Direction> = { worker: direction(), master: direction() };
+  readonly #latencyMs: number;
+
+  constructor(
+    readonly world: World,
+    readonly name: string,
+  ) {
+    this.#latencyMs = world.chance.between(0.2, 20);
+  }
+
+  attach(side: Side, end: Endpoint): void {
+    this.#ends[side] = end;
+    // A program that dies has its sockets closed by its kernel; a machine that dies says nothing.
+    end.process.onDeath(() => {
+      if (this.#over[side]) return;
+      this.#over[side] = true;
+      if (this.world.chance.odds(0.7)) this.#deliver(other(side), { type: 'eof' });
+    });
+  }
+
+  isOver(side: Side): boolean {
+    return this.#over[side];
+  }
+
+  get isDead(): boolean {
+    return this.#over.worker && this.#over.master;
+  }
+
+  send(from: Side, frame: Frame): void {
+    if (this.#over[from] || this.#closing[from]) return;
+    this.#deliver(other(from), frame);
+  }
+
+  /** Politely: the end comes with the peer's answer, or soon. */
+  close(side: Side, code: number, reason: string): void {
+    if (this.#over[side] || this.#closing[side]) return;
+    this.send(side, { type: 'close', code, reason });
+    this.#closing[side] = true;
+    this.#ends[side]?.process.after(CLOSE_MS, () => this.#finish(side, ABNORMAL, ''));
+  }
+
+  terminate(side: Side): void {
+    if (this.#over[side]) return;
+    this.#deliver(other(side), { type: 'eof' });
+    this.#ends[side]?.process.after(0, () => this.#finish(side, ABNORMAL, ''));
+  }
+
+  /** The receiver reads no more, or again. */
+  pause(side: Side, paused: boolean): void {
+    const to = this.#to[side];
+    to.paused = paused;
+    if (paused) return;
+    for (const frame of to.unread.splice(0))
+      this.#ends[side]?.process.after(0, () => this.#arrive(side, frame));
+    to.last = Math.max(to.last, this.world.now);
+  }
+
+  /** All that is under way, or will be sent, arrives this much later. */
+  stall(ms: number): void {
+    for (const side of SIDES) this.#to[side].stalledUntil = this.world.now + ms;
+  }
+
+  /**
+   * The way between the ends is gone for good. Each end that is told learns it after what was under way; for one
+   * that is not, the connection looks alive.
+   */
+  cut(told: readonly Side[], lateMs: number): void {
+    const { chance } = this.world;
+    for (const side of SIDES) {
+      const to = this.#to[side];
+      // What is under way gets lost, or arrives, maybe late.
+      const fate = chance.int(0, 3);
+      if (fate < 2) this.#lose(side);
+      else if (fate === 2) to.stalledUntil = this.world.now + chance.between(0, lateMs);
+      if (told.includes(side)) this.#deliver(side, { type: 'eof' });
+      to.hole = true;
+    }
+  }
+
+  #generation: Record<Side, number> = { worker: 0, master: 0 };
+
+  #lose(side: Side): void {
+    this.#generation[side] += 1;
+    this.#to[side].unread.length = 0;
+  }
+
+  #deliver(to: Side, frame: Frame): void {
+    const way = this.#to[to];
+    if (way.hole) return;
+    const { world } = this;
+    const late = world.now + world.chance.delay(this.#latencyMs, 1500);
+    way.last = Math.max(way.last, late);
+    this.#travel(to, frame, this.#generation[to]);
+  }
+
+  #travel(to: Side, frame: Frame, generation: number): void {
+    const way = this.#to[to];
+    this.world.after(way.last - this.world.now, () => {
+      if (this.#generation[to] !== generation) return;
+      if (way.stalledUntil > this.world.now) {
+        way.last = Math.max(way.last, way.stalledUntil);
+        return this.#travel(to, frame, generation);
+      }
+      const end = this.#ends[to];
+      // A dial under way has nobody at the end yet.
+      if (end) end.process.when(() => this.#arrive(to, frame));
+    });
+  }
+
+  #arrive(side: Side, frame: Frame): void {
+    const end = this.#ends[side];
+    if (!end || this.#over[side]) return;
+    const way = this.#to[side];
+    if (way.paused) return void way.unread.push(frame);
+    switch (frame.type) {
+      case 'eof':
+        return this.#finish(side, ABNORMAL, '');
+      case 'close': {
+        const { code, reason } = frame;
+        if (!this.#closing[side]) this.#deliver(other(side), { type: 'close', code, reason });
+        return this.#finish(side, code, reason);
+      }
+      case 'ping':
+        this.send(side, { type: 'pong' });
+        return end.receive(frame);
+      default:
+        return end.receive(frame);
+    }
+  }
+
+  #finish(side: Side, code: number, reason: string): void {
+    if (this.#over[side]) return;
+    this.#over[side] = true;
+    this.#ends[side]?.closed(code, reason);
+  }
+}
+
+const SIDES: readonly Side[] = ['worker', 'master'];
+const other = (side: Side): Side => (side === 'worker' ? 'master' : 'worker');

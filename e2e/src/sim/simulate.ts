@@ -1,0 +1,189 @@
+/**
+ * One run: a farm of two masters and several workers in virtual time, troubled for some minutes, then left alone
+ * until it is at rest. The same seed makes the same run.
+ */
+import type { BuildPlan } from '@impgem/pipeline';
+import { Chance } from './chance.js';
+import { DatabaseServer } from './database-link.js';
+import { drawBuild, type BuildScript } from './engine.js';
+import { Faults, type FaultKind } from './faults.js';
+import { Master, type MasterFlaws } from './master.js';
+import { ModelDatabase, type DatabaseFlaws } from './model-database.js';
+import { Connection } from './network.js';
+import { Referee, Violation } from './referee.js';
+import { HANDSHAKE_MS, Machine, type Dialer, type Surroundings } from './worker.js';
+import { World } from './world.js';
+
+/** Mistakes of a kind that the invariants must find; never in a real master. */
+export type Flaws = DatabaseFlaws & MasterFlaws;
+
+export interface RunOptions {
+  flaws?: Flaws;
+  traced?: boolean;
+}
+
+export interface RunReport {
+  seed: number;
+  violation: Violation | undefined;
+  /** Virtual milliseconds. */
+  ms: number;
+  events: number;
+  faults: Partial<Record<FaultKind, number>>;
+  requests: number;
+  attempts: number;
+  bytes: number;
+  trace: readonly string[];
+}
+
+/** Everything must be at rest so long after the last trouble. */
+const REST_MS = 25 * 60_000;
+const LOOK_MS = 5000;
+const LABELS = ['a', 'b'];
+
+export class Farm implements Surroundings {
+  readonly world: World;
+  readonly referee: Referee;
+  readonly server: DatabaseServer;
+  readonly masters: (Master | undefined)[] = [];
+  readonly machines: Machine[] = [];
+  readonly connections = new Set<Connection>();
+  readonly #scripts = new Map<number, BuildScript>();
+  readonly #flaws: Flaws;
+  /** By how much the database's clock differs. */
+  clockOffset = 1e12;
+  #starts = 0;
+
+  constructor(seed: number, { flaws = {}, traced = false }: RunOptions) {
+    const chance = new Chance(seed);
+    this.world = new World(chance, traced);
+    this.#flaws = flaws;
+    this.referee = new Referee(this.world);
+    const db = new ModelDatabase(() => this.world.now + this.clockOffset, this.referee, flaws);
+    this.server = new DatabaseServer(this.world, db);
+    this.referee.db = db;
+    for (const at of [0, 1]) this.startMaster(at);
+    const count = chance.int(1, 4);
+    for (let at = 0; at < count; at++) {
+      const labels = at === 0 ? LABELS : LABELS.filter(() => chance.odds(0.7));
+      this.machines.push(new Machine(this, `worker-${at + 1}`, chance.int(1, 3), labels));
+    }
+    this.referee.machines = this.machines;
+    for (const machine of this.machines)
+      this.world.after(chance.between(0, 3000), () => machine.start());
+  }
+
+  startMaster(at: number): void {
+    if (this.masters[at]?.process.alive) return;
+    this.#starts += 1;
+    const name = `master-${at + 1}.${this.#starts}`;
+    this.masters[at] = new Master(this.world, this.server, this.referee, this.#flaws, name);
+  }
+
+  get livingMasters(): Master[] {
+    return this.masters.flatMap((master) => (master?.process.alive ? [master] : []));
+  }
+
+  submit(): void {
+    const { chance } = this.world;
+    const script = drawBuild(chance);
+    const plan = planOf(script);
+    const labels = LABELS.filter(() => chance.odds(0.2));
+    const id = this.server.db.submit(plan, labels, chance.int(0, 5));
+    this.#scripts.set(id, script);
+    this.server.notify(this.server.db.takeNotified());
+  }
+
+  // ── Surroundings ──
+
+  scriptOf(build: number): BuildScript {
+    const request = this.server.db.builds.get(build)?.request ?? 0;
+    return this.#scripts.get(request) as BuildScript;
+  }
+
+  dial(machine: Machine, end: Dialer): Connection {
+    const { world } = this;
+    const { chance } = world;
+    const connection = new Connection(world, machine.name);
+    connection.attach('worker', end);
+    for (const old of this.connections) if (old.isDead) this.connections.delete(old);
+    this.connections.add(connection);
+    const master = chance.pick(this.masters);
+    let settled = false;
+    const settle = (act: () => void) => {
+      if (settled) return;
+      settled = true;
+      end.process.when(act);
+    };
+    const refuse = (code: number, why: string, status?: number) =>
+      settle(() => {
+        connection.terminate('worker');
+        end.refused(code, why, status);
+      });
+    end.process.after(HANDSHAKE_MS, () => refuse(1006, 'nobody answers'));
+    if (world.now < machine.cutOffUntil) return connection;
+    if (!master?.process.alive || master.stopping) {
+      world.after(chance.delay(10, 1000), () => refuse(1006, 'connection refused'));
+      return connection;
+    }
+    const check = () =>
+      master.transaction(
+        () => true,
+        () => {
+          if (settled || master.stopping) return refuse(1006, 'stopping', 503);
+          master.accept(connection, machine.id);
+          world.after(chance.delay(10, 1000), () => settle(() => end.opened()));
+        },
+        () => refuse(1006, 'the database does not answer', 503),
+      );
+    world.after(chance.delay(10, 1000), () => master.process.when(check));
+    return connection;
+  }
+}
+
+export function simulate(seed: number, options: RunOptions = {}): RunReport {
+  const farm = new Farm(seed, options);
+  const { world, referee } = farm;
+  const { chance } = world;
+  const requests = chance.int(1, 8);
+  const faults = new Faults(farm);
+  for (let at = 0; at < requests; at++)
+    world.after(chance.between(0, faults.calmAt * 0.7), () => farm.submit());
+  let events = 0;
+  let violation: Violation | undefined;
+  let look = faults.calmAt;
+  try {
+    for (; world.step(); events++) {
+      if (world.now < look) continue;
+      look = world.now + LOOK_MS;
+      const unrest = referee.unrest(farm.livingMasters);
+      if (!unrest) break;
+      if (world.now > faults.calmAt + REST_MS) referee.fail('nothing waits', unrest);
+    }
+    referee.judge();
+  } catch (error) {
+    if (!(error instanceof Violation)) throw error;
+    violation = error;
+  }
+  const { db } = farm.server;
+  const builds = [...db.builds.values()];
+  return {
+    seed,
+    violation,
+    ms: world.now,
+    events,
+    faults: faults.counts,
+    requests: db.requests.size,
+    attempts: builds.length,
+    bytes: builds.flatMap(({ steps }) => steps).reduce((sum, { logBytes }) => sum + logBytes, 0),
+    trace: world.trace ?? [],
+  };
+}
+
+function planOf({ steps }: BuildScript): BuildPlan {
+  return {
+    builder: 'simulated',
+    number: 1,
+    properties: {},
+    steps: steps.map((_, index) => ({ name: `step-${index}`, kind: 'run' })),
+  } as unknown as BuildPlan;
+}
