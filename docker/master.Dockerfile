@@ -16,7 +16,7 @@ COPY e2e/package.json e2e/
 COPY bench/package.json bench/
 RUN npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 COPY . .
-RUN NX_DAEMON=false npx nx run-many -t build -p @impgem/master,@impgem/worker,@impgem/cli,@impgem/web --output-style=static
+RUN npx tsc -b apps/master apps/worker apps/cli && npm run build -w apps/web
 
 # What the master and the command line need at run time. Optional packages are left out: the embedded database is one,
 # so this image needs DATABASE_URL.
