@@ -9,6 +9,9 @@ export interface PropertyProblem extends FileProblem {
   code: 'undeclared-property' | 'invalid-property';
 }
 
+/** Of one answer: each undeclared name is compared with all declared ones. */
+const MOST_PROBLEMS = 20;
+
 /**
  * The properties of a build from those that were given and the defaults. Each given one must be declared, be a
  * text, and be one of the choices when there are some; the plan must hold with them. A property that is neither
@@ -22,6 +25,7 @@ export function resolveProperties(
   const names = declared.map(([name]) => name);
   const problems: PropertyProblem[] = Object.keys(given)
     .filter((name) => !names.includes(name))
+    .slice(0, MOST_PROBLEMS)
     .map((name) => ({
       code: 'undeclared-property',
       path: `properties.${name}`,

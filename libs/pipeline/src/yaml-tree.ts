@@ -94,6 +94,9 @@ export function readYaml(source: string): YamlTree {
   return tree;
 }
 
+/** What an escape can say, and no database stores. */
+const UNSTORABLE = /\0|[\uD800-\uDFFF]/u;
+
 /** A limit was hit: nothing more is read. */
 class WalkEnd extends Error {
   constructor(
@@ -130,6 +133,8 @@ class Walk {
     }
     if (node.anchor) this.#anchors.set(node.anchor, node);
     if (isScalar(node)) {
+      if (typeof node.value === 'string' && UNSTORABLE.test(node.value))
+        this.#say(place, 'the text has a NUL or half of a surrogate pair in it', 'value');
       if (typeof node.value !== 'string' && node.value !== null) spot.text = node.source;
       return node.value;
     }
@@ -146,7 +151,7 @@ class Walk {
     for (const { key, value } of pairs) {
       const name = isScalar(key) ? (key.source ?? String(key.value)) : undefined;
       const offset = key?.range[0] ?? 0;
-      if (name === undefined || FORBIDDEN_KEYS.has(name)) {
+      if (name === undefined || FORBIDDEN_KEYS.has(name) || UNSTORABLE.test(name)) {
         this.#at(place, name === undefined ? 'a key is a text' : `${name} is not a key`, offset);
         continue;
       }

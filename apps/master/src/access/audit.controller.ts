@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
 import { ApiProperty, ApiTags } from '@nestjs/swagger';
-import { IsNumberString, IsOptional } from 'class-validator';
+import { IsOptional, Matches } from 'class-validator';
 import type { AuditEntry, Page } from '@impgem/client';
 import { ApiPage, PageQuery, Requires } from '../platform/index.js';
 import { Audit } from './audit.js';
@@ -16,7 +16,7 @@ class AuditEntryDto implements AuditEntry {
 
 export class AuditQuery extends PageQuery {
   @IsOptional()
-  @IsNumberString({ no_symbols: true })
+  @Matches(/^\d{1,15}$/, { message: 'after is the `next` of the page before' })
   declare after?: string;
 }
 

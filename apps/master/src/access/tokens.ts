@@ -84,6 +84,7 @@ export class Tokens implements OnApplicationBootstrap {
 
   /** At once, on all masters: sessions and live sockets made with it end. Rejects with `not-found`. */
   async revoke(id: string, by: { actor: string }): Promise<void> {
+    if (!/^[a-z0-9]{12}$/.test(id)) throw new FarmError('not-found', 'a token has another id');
     await this.database.transaction(async (tx) => {
       const [row] = await tx.query<{ name: string; fresh: boolean }>(
         `UPDATE api_tokens t SET revoked_at = coalesce(t.revoked_at, now())

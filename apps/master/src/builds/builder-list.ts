@@ -16,7 +16,11 @@ export class BuilderList {
 
   /** In the order of the farm file. */
   async list({ after, limit }: PageQuery): Promise<Page<Builder>> {
-    const rows = await this.db.query<BuilderRow>(LIST, [cursor(after) ?? 0, limit + 1, null]);
+    const rows = await this.db.query<BuilderRow>(LIST, [
+      cursor(after, 'number') ?? 0,
+      limit + 1,
+      null,
+    ]);
     const { items, next } = pageOf(rows, limit, ({ position }) => String(position));
     return { items: items.map(toBuilder), next };
   }

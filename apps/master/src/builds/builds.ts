@@ -37,7 +37,7 @@ export class Builds {
       .add('b.builder_id = ?', builderId)
       .add('b.state = ?', state)
       .add('b.result = ?', result)
-      .add(`${key} < ?`, cursor(after));
+      .add(`${key} < ?`, cursor(after, builderId === undefined ? 'id' : 'number'));
     // What is not finished has a lease; there are few of those, however long the history.
     if (state !== undefined && state !== 'finished')
       conditions.add('b.id IN (SELECT build_id FROM leases WHERE ?::boolean)', true);
@@ -59,6 +59,8 @@ export class Builds {
   /** Of a builder, also one that is not in the farm any more. Throws `unknown-builder`, `not-found`. */
   async byNumber(builder: string, number: number): Promise<BuildDetail> {
     const id = await this.builders.idOf(builder);
+    if (number > 2 ** 31 - 1)
+      throw new FarmError('not-found', `there is no build ${number} of ${builder}`);
     const where = 'b.builder_id = $1 AND b.number = $2';
     return this.#detail(where, [id, number], `build ${number} of ${builder}`);
   }

@@ -22,10 +22,16 @@ export class Conditions {
   }
 }
 
-/** The number that `next` of a page is. Throws `invalid-request`. */
-export function cursor(after: string | undefined): number | undefined {
+/** Numbers of builds and positions of builders are of 32 bits: no more than these digits fit surely. */
+const DIGITS = { id: /^\d{1,15}$/, number: /^\d{1,9}$/ };
+
+/** The id, or the smaller number, that `next` of a page is. Throws `invalid-request`. */
+export function cursor(
+  after: string | undefined,
+  kind: keyof typeof DIGITS = 'id',
+): number | undefined {
   if (after === undefined) return undefined;
-  if (!/^\d{1,15}$/.test(after))
+  if (!DIGITS[kind].test(after))
     throw new FarmError('invalid-request', '`after` is what `next` of the page before says', {
       problems: [{ path: 'after', message: 'it is no cursor of this list' }],
     });

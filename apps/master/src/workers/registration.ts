@@ -41,6 +41,10 @@ const FACTS = /^(os|arch|executor)=/;
 
 const CURSOR = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z~[a-z0-9]{12}$/;
 
+function isCursor(after: string): boolean {
+  return CURSOR.test(after) && !Number.isNaN(Date.parse(after.slice(0, after.indexOf('~'))));
+}
+
 /** Whether a worker of a token with these labels may claim this one. */
 export function mayClaim(label: string, allowed: readonly string[] | null): boolean {
   return allowed === null || FACTS.test(label) || allowed.includes(label);
@@ -80,7 +84,7 @@ export class Registration {
 
   /** Newest first. */
   async listTokens({ after, limit }: PageQuery): Promise<Page<RegistrationToken>> {
-    if (after !== undefined && !CURSOR.test(after))
+    if (after !== undefined && !isCursor(after))
       throw new FarmError('invalid-request', '`after` is the `next` of the page before');
     const rows = await this.db.query<TokenRow>(LIST, [after ?? null, limit + 1]);
     return pageOf(rows.map(toToken), limit, ({ id, createdAt }) => `${createdAt}~${id}`);

@@ -6,6 +6,7 @@ import { FarmError } from '@impgem/kit';
 import type { Platform } from '../platform.module.js';
 import { logger } from '../logging.js';
 import { measure, problemCounter } from '../metrics/http-metrics.js';
+import { boundInput } from './input-bounds.js';
 import { openApiDocument, serveDocs } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';
 import { answerOf, PROBLEM_TYPE } from './problem.js';
@@ -59,6 +60,7 @@ export async function prepareHttp(
     done();
   });
   measure(http, database);
+  boundInput(http as FastifyInstance);
   await app.register(cookie);
   await app.register(helmet, security(config.publicUrl.startsWith('https:')));
   // A farm file as it is, for the feature that reads it.

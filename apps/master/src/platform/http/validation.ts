@@ -4,6 +4,9 @@ import type { FileProblem } from '@impgem/client';
 import { getMetadataStorage, type ValidationError } from 'class-validator';
 import { nearest } from '../nearest.js';
 
+/** Of one answer: each unknown key is compared with all known ones, and nobody reads hundreds. */
+const MOST_PROBLEMS = 20;
+
 /** Checks bodies and queries against their classes; unknown keys are errors that name the nearest known one. */
 export function validationPipe(): ValidationPipe {
   return new ValidationPipe({
@@ -14,9 +17,11 @@ export function validationPipe(): ValidationPipe {
     // The class is needed to name its known keys; Nest leaves it out otherwise.
     validationError: { target: true, value: false },
     exceptionFactory: (errors) => {
-      const problems = problemsOf(errors);
-      const text = problems.map(({ path, message }) => `${path}: ${message}`).join('; ');
-      return new FarmError('invalid-request', text, { problems });
+      const problems = problemsOf(errors.slice(0, MOST_PROBLEMS)).slice(0, MOST_PROBLEMS);
+      const more = errors.length - MOST_PROBLEMS;
+      const text = problems.map(({ path, message }) => `${path.slice(0, 200)}: ${message}`);
+      if (more > 0) text.push(`and ${more} more`);
+      return new FarmError('invalid-request', text.join('; '), { problems });
     },
   });
 }
