@@ -110,6 +110,19 @@ describe('ingest', () => {
     expect(steps[0]?.startedAt).toEqual(NOW);
   });
 
+  it('tells the end to the connection that sent it last', () => {
+    const [started, ended] = journal(0).slice(-2);
+    const row = lease(2, [[0, 'one', 'run', 0, 0]]);
+    // A worker that lost its first connection while the database was away, and sends again.
+    const sent = [started, ended, started, ended].map((record) => item(record as JournalRecord));
+    const { outcomes, endings } = ingest(sent, [row], NOW);
+    expect(outcomes.map(({ item: one, outcome: { type } }) => [sent.indexOf(one), type])).toEqual([
+      [3, 'committed'],
+      [3, 'finished'],
+    ]);
+    expect(endings).toHaveLength(1);
+  });
+
   it("tells only the thief when two workers send the same build's records", () => {
     const started = event(1, { kind: 'build.started' });
     const { outcomes } = ingest([item(started, 'thief'), item(started)], [lease(0, [])], NOW);

@@ -152,7 +152,7 @@ class AttemptTurn {
   #patch: BuildPatch | undefined;
   #seq: number;
   #finished = false;
-  #corrupt = false;
+  #problem: string | undefined;
 
   constructor(
     private readonly batch: Batch,
@@ -175,8 +175,10 @@ class AttemptTurn {
   take(item: IngestItem): void {
     const { record } = item;
     const { build, epoch } = record;
-    // What stands behind the end, or behind what is corrupt, is nothing.
-    if (this.#finished || this.#corrupt) return;
+    // What stands behind the end, or behind what is corrupt, is nothing; but who sends it may have come back on
+    // another connection meanwhile, and shall be told on that.
+    if (this.#problem !== undefined) return this.#tell(item);
+    if (this.#finished && record.seq > this.#seq) return;
     if (record.seq > this.#seq + 1) {
       this.batch.say(item, { type: 'gap', build, epoch, seq: this.#seq });
       return;
@@ -184,12 +186,18 @@ class AttemptTurn {
     if (record.seq === this.#seq + 1) {
       const problem = 'kind' in record ? this.#chunk(record, item.checked) : this.#event(record);
       if (problem !== undefined) {
-        this.#corrupt = true;
-        this.batch.say(item, { type: 'corrupt', build, epoch, problem });
-        return;
+        this.#problem = problem;
+        return this.#tell(item);
       }
       this.#seq = record.seq;
     }
+    this.#tell(item);
+  }
+
+  #tell(item: IngestItem): void {
+    const { build, epoch } = item.record;
+    if (this.#problem !== undefined)
+      return this.batch.say(item, { type: 'corrupt', build, epoch, problem: this.#problem });
     this.batch.say(item, { type: 'committed', build, epoch, seq: this.#seq });
     if (this.#finished) this.batch.say(item, { type: 'finished', build, epoch });
   }
