@@ -3,6 +3,7 @@ import {
   type BeforeApplicationShutdown,
   type OnApplicationBootstrap,
 } from '@nestjs/common';
+import { FarmError } from '@impgem/kit';
 import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
 import { Dispatcher } from './dispatcher.js';
 import { Leases } from './leases.js';
@@ -13,11 +14,14 @@ const log = logger('scheduling');
  * Ends what nobody else will end: builds of workers that are not heard of, and cancels that nobody answers.
  *
  * The time of a lease counts only while a master can hear its worker. So this looks often, and when a look
- * failed (the database was away) or came much too late (the machine slept), everything starts afresh.
+ * failed (the database was away), took much too long (the database hung, for other masters too, so that they
+ * could not write down whom they hear) or came much too late (the machine slept), everything starts afresh.
  */
 @Injectable()
 export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #everyMs: number;
+  /** A look that comes, or ends, so late says nothing of workers. */
+  readonly #lateMs: number;
   readonly #lostAfterMs: number;
   #hearingSince: number | undefined;
   #lastLook = 0;
@@ -32,6 +36,7 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
   ) {
     this.#lostAfterMs = config.lostAfterMs;
     this.#everyMs = Math.min(5000, Math.max(100, config.lostAfterMs / 10));
+    this.#lateMs = 3 * this.#everyMs + 5000;
   }
 
   onApplicationBootstrap(): void {
@@ -45,20 +50,23 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
     await this.#looking;
   }
 
-  /** One look; `now` in milliseconds of a clock that only grows. Never rejects. */
-  async look(now: number): Promise<void> {
+  /**
+   * One look; `now` in milliseconds of a clock that only grows, `took` tells how long it has lasted. Never rejects.
+   */
+  async look(now: number, took = stopwatch()): Promise<void> {
     const gap = now - this.#lastLook;
     this.#lastLook = now;
-    if (this.#hearingSince === undefined || gap > 3 * this.#everyMs + 5000)
-      this.#hearingSince = now;
+    if (this.#hearingSince === undefined || gap > this.#lateMs) this.#hearingSince = now;
     try {
       const forced = await this.db.transaction((tx) => this.leases.forceCancelled(tx));
       for (const { build, epoch, worker } of forced)
         log.warn({ build, epoch, worker }, 'a cancel was not answered in time; ended by force');
       if (now - this.#hearingSince < this.#lostAfterMs) return;
-      const lost = await this.db.transaction((tx) =>
-        this.leases.lose(tx, this.dispatcher.connected(), this.#lostAfterMs),
-      );
+      const lost = await this.db.transaction(async (tx) => {
+        const leases = await this.leases.lose(tx, this.dispatcher.connected(), this.#lostAfterMs);
+        if (took() > this.#lateMs) throw hung();
+        return leases;
+      });
       for (const { build, epoch, worker } of lost)
         log.warn({ build, epoch, worker }, 'the worker is lost; its build goes to another');
     } catch (error) {
@@ -66,4 +74,14 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
       if (!isOutage(error)) log.error({ err: error }, 'cannot look after leases');
     }
   }
+}
+
+function stopwatch(): () => number {
+  const begun = performance.now();
+  return () => performance.now() - begun;
+}
+
+/** Rolls back what a look gave up. */
+function hung(): FarmError {
+  return new FarmError('database-unavailable', 'the database hung during a look after leases');
 }
