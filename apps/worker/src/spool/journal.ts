@@ -32,6 +32,8 @@ export interface Meta {
   assign: Assign;
   /** The build's zero of time, milliseconds since the Unix epoch. */
   startedAt: number;
+  /** Which start of the machine it belongs to; absent where that cannot be known. */
+  boot?: string;
 }
 
 /** A record that can be sent. */
@@ -50,8 +52,7 @@ interface Pending {
  *
  * **What is safe when.** `append` settles when the bytes are with the operating system: the death of the process
  * loses nothing. They are not forced to the disk, since a loss of power also ends the containers, so that the
- * attempt ends in any case; the checksums find the torn tail, and the master, which may then have more than the
- * spool, is told by the next hello.
+ * attempt ends in any case. The master may then have more than the spool: see `Spool.recover`.
  */
 export class Journal {
   /** The number given last; `written` of them are with the operating system. */

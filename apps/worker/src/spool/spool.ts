@@ -1,4 +1,5 @@
 import type { Assign } from '@impgem/protocol';
+import { readFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Budget } from './budget.js';
@@ -11,24 +12,42 @@ export class Spool {
   constructor(
     private readonly folder: string,
     quotaBytes: number,
+    private readonly boot = bootId(),
   ) {
     this.budget = new Budget(quotaBytes);
   }
 
   async create(assign: Assign, startedAt: number): Promise<Journal> {
     const folder = join(this.folder, `${assign.build}-${assign.epoch}`);
-    return Journal.create(folder, { assign, startedAt }, this.budget);
+    const meta = { assign, startedAt, ...(this.boot ? { boot: this.boot } : {}) };
+    return Journal.create(folder, meta, this.budget);
   }
 
-  /** What an earlier process left, with torn tails cut off. */
+  /**
+   * What an earlier process left, with torn tails cut off. A journal without its end from before a restart of the
+   * machine is removed: its containers are gone, and it may have lost records that the master has, so that
+   * whatever was appended would get their numbers. The next hello is without it, which ends the attempt.
+   */
   async recover(): Promise<{ journal: Journal; cut: number }[]> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const found = [];
     for (const name of await readdir(this.folder)) {
       if (!/^\d+-\d+$/.test(name)) continue;
-      const journal = await Journal.reopen(join(this.folder, name), this.budget);
-      if (journal) found.push(journal);
+      const one = await Journal.reopen(join(this.folder, name), this.budget);
+      if (!one) continue;
+      const { meta, progress } = one.journal;
+      if (progress.finished || (meta.boot ?? '') === this.boot) found.push(one);
+      else await one.journal.destroy();
     }
     return found;
+  }
+}
+
+/** Made new by the kernel at each start of the machine; empty where there is none. */
+function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return '';
   }
 }
