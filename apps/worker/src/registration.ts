@@ -6,7 +6,7 @@ import { request as httpsRequest } from 'node:https';
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import type { WorkerConfig } from './config.js';
-import { addressOf, dial, transportOf, type Dialing } from './session/index.js';
+import { addressOf, dial, transportOf, wayProblem, type Dialing } from './session/index.js';
 
 /** What this worker is to its master: made once by registration, kept in `credential.json` with mode 0600. */
 export interface Credential {
@@ -143,6 +143,11 @@ function refused({ status, body, problem }: Answer, config: WorkerConfig): FarmE
       `There is a worker named ${config.name} already. Set IMPGEM_WORKER_NAME to another name, or remove the ` +
         `old one with \`impgem workers revoke ${config.name}\`.`,
     );
+  if (status === 0)
+    return new FarmError(
+      'credential',
+      `the master cannot be reached for the registration: ${detail}`,
+    );
   return new FarmError('credential', `the master refused the registration (${status}): ${detail}`);
 }
 
@@ -162,7 +167,7 @@ async function post(dialing: Dialing, path: string, token: string, body: object)
     const request = (url.protocol === 'https:' ? httpsRequest : httpRequest)(url, options);
     const fail = (error: NodeJS.ErrnoException): void => {
       const again = NOT_SENT.includes(error.code ?? '');
-      resolve({ status: 0, body: {}, problem: `${url.origin}: ${error.message}`, again });
+      resolve({ status: 0, body: {}, problem: `${url.origin}: ${wayProblem(error)}`, again });
     };
     request.on('error', fail);
     request.on('timeout', () => request.destroy(new Error('no answer in time')));

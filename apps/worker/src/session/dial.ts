@@ -66,6 +66,21 @@ function authority(path: string): string {
   }
 }
 
+/** Of Node: the certificate may be right, but nobody whom we know has signed it. */
+const NOT_TRUSTED = [
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+];
+
+/** What went wrong on the way to the master, with what to set when that is known. */
+export function wayProblem(error: NodeJS.ErrnoException): string {
+  if (!NOT_TRUSTED.includes(error.code ?? '')) return error.message;
+  return `${error.message}; IMPGEM_CA_FILE names the file of an own certificate authority`;
+}
+
 function matches(host: string, name: string): boolean {
   const bare = name.replace(/^\*?\./, '');
   return name === '*' || host === bare || host.endsWith(`.${bare}`);

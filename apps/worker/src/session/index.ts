@@ -1,2 +1,2 @@
-export { addressOf, dial, isLoopback, transportOf, type Dialing } from './dial.js';
+export { addressOf, dial, isLoopback, transportOf, wayProblem, type Dialing } from './dial.js';
 export { Session, type SessionEnd, type SessionOrder } from './session.js';

@@ -24,6 +24,7 @@ import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
 import type { Builds, Uploads } from '../build/index.js';
 import type { JournalRecord } from '../spool/index.js';
+import { wayProblem } from './dial.js';
 import { Link } from './link.js';
 
 /** A peer that does not answer our close is cut off. */
@@ -152,7 +153,7 @@ export class Session {
       this.receive(connection, data, binary),
     );
     socket.on('error', (error) => {
-      problem ||= error.message;
+      problem ||= wayProblem(error);
     });
     socket.on('unexpected-response', (request, response) => {
       status = response.statusCode;
