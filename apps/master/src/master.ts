@@ -69,7 +69,8 @@ export async function startMaster(
     endings.push('waiting room', closeRoom);
     const config = withConfig(given, {
       port: room.port,
-      publicUrl: given.port === 0 ? room.url : given.publicUrl,
+      // what stands for none given names the port, which is known only now
+      publicUrl: new URL(given.publicUrl).port === '0' ? room.url : given.publicUrl,
     });
     const url = config.databaseUrl ?? (await startPostgres(config, endings, onPostgres)).url;
     await waitForDatabase(url, signal);

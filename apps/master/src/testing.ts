@@ -32,9 +32,8 @@ export interface CallOptions {
 export async function testMaster(changes: Partial<MasterConfig> = {}): Promise<TestMaster> {
   const database = await testDatabase();
   const dataDir = await mkdtemp(path.join(tmpdir(), 'impgem-test-master-'));
-  const config = withConfig(readConfig({}), {
+  const config = withConfig(readConfig({ IMPGEM_PORT: '0' }), {
     dataDir,
-    port: 0,
     databaseUrl: database.url,
     logLevel: 'error',
     ...changes,
