@@ -112,6 +112,11 @@ describe('readFarmFile', () => {
       '1:39 builders.b.steps[0].nmae: a step has no key nmae; did you mean name?',
     ],
     [
+      'a text that a comma has cut',
+      'builders: { b: { steps: [{ run: echo "a, b" }] } }',
+      '1:42 builders.b.steps[0]["b\\""]: a step has no key b"; when it belongs to the text before it, put that text in quotes',
+    ],
+    [
       'an unknown key of a source',
       builder('source: { git: x, branch: y }'),
       '3:23 builders.b.source.branch: a source has no key branch; it may have git, ref',

@@ -95,6 +95,9 @@ function unknownKey(key: string, shape: Shape): string {
   const where = NAMES.get(shape) ?? 'here';
   const hint =
     ELSEWHERE[key] ??
+    (/[^\w.-]/.test(key)
+      ? 'when it belongs to the text before it, put that text in quotes'
+      : undefined) ??
     (nearest(key, known) === undefined
       ? `it may have ${known.join(', ')}`
       : `did you mean ${nearest(key, known)}?`);

@@ -21,9 +21,9 @@ export function addApply(program: Command, { terminal, exit }: Cli): void {
       } catch (error) {
         if (!(error instanceof ProblemError) || error.code !== 'invalid-farm-file') throw error;
         for (const problem of error.problems) sayProblem(terminal, problem, { name, source });
-        terminal.say(
-          `${terminal.talk.red('error:')} ${error.problems.length} problems; nothing was changed`,
-        );
+        const many =
+          error.problems.length === 1 ? 'a problem' : `${error.problems.length} problems`;
+        terminal.say(`${terminal.talk.red('error:')} ${many}; nothing was changed`);
         exit(EXIT.refused.code);
       }
     });
