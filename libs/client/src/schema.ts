@@ -1442,17 +1442,20 @@ export interface operations {
             path: {
                 id: string;
                 /** @description The path of the artifact */
-                "*": string;
+                path: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
+            /** @description The bytes of the file; 206 for a Range */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/octet-stream": string;
+                };
             };
             /** @description A problem */
             default: {
@@ -1480,11 +1483,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
+            /** @description The output, gzipped when that is accepted; 206 for a Range */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "text/plain": string;
+                };
             };
             /** @description A problem */
             default: {

@@ -163,7 +163,11 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
 
   async signOut(caller: Caller): Promise<void> {
     if (!caller.session) return;
-    await this.sessions.delete({ idHash: caller.session.idHash });
-    await this.database.query('NOTIFY access');
+    const { idHash } = caller.session;
+    await this.database.transaction(async (tx) => {
+      await tx.query('DELETE FROM sessions WHERE id_hash = $1', [idHash]);
+      await this.audit.record(tx, caller, 'session.end', caller.tokenId);
+      await tx.query('NOTIFY access');
+    });
   }
 }

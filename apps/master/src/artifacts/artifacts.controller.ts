@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { basename } from 'node:path/posix';
 import { Readable } from 'node:stream';
 import { Controller, Get, Headers, Param, Query, Req, Res } from '@nestjs/common';
-import { ApiOperation, ApiParam, ApiProduces, ApiProperty, ApiTags } from '@nestjs/swagger';
+import { ApiOkResponse, ApiOperation, ApiParam, ApiProperty, ApiTags } from '@nestjs/swagger';
 import type * as api from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import contentDisposition from 'content-disposition';
@@ -49,7 +49,10 @@ export class ArtifactsController {
     description: 'The rest of the address is its path.',
   })
   @ApiParam({ name: '*', description: 'The path of the artifact' })
-  @ApiProduces('application/octet-stream')
+  @ApiOkResponse({
+    description: 'The bytes of the file; 206 for a Range',
+    content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } },
+  })
   async download(
     @Param('id') id: string,
     @Param('*') path: string,

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import { Controller, Get, Headers, Param, ParseIntPipe, Query, Req, Res } from '@nestjs/common';
-import { ApiOperation, ApiProduces, ApiPropertyOptional, ApiTags } from '@nestjs/swagger';
+import { ApiOkResponse, ApiOperation, ApiPropertyOptional, ApiTags } from '@nestjs/swagger';
 import { FarmError } from '@impgem/kit';
 import { STREAMS, type StreamName } from '@impgem/protocol';
 import { IsIn, IsOptional } from 'class-validator';
@@ -37,7 +37,10 @@ export class LogsController {
     description:
       'X-Log-Complete says whether more may come. Range counts bytes of the log; with `stream` there are no ranges.',
   })
-  @ApiProduces('text/plain')
+  @ApiOkResponse({
+    description: 'The output, gzipped when that is accepted; 206 for a Range',
+    content: { 'text/plain': { schema: { type: 'string' } } },
+  })
   async read(
     @Param('id', ParseIntPipe) build: number,
     @Param('index', ParseIntPipe) step: number,

@@ -25,13 +25,18 @@ export function openApiDocument(app: INestApplication): OpenAPIObject {
     schemas: { ...document.components?.schemas, Problem: PROBLEM },
   };
   for (const item of Object.values(document.paths))
-    for (const operation of Object.values(item as Record<string, Operation>))
+    for (const operation of Object.values(item as Record<string, Operation>)) {
       if (operation.responses) operation.responses.default ??= PROBLEM_RESPONSE;
+      // the address of the document says {path} for the rest that a route's * takes
+      for (const parameter of operation.parameters ?? [])
+        if (parameter.name === '*') parameter.name = 'path';
+    }
   return document;
 }
 
 interface Operation {
   responses?: Record<string, unknown>;
+  parameters?: { name?: string }[];
 }
 
 type Schema = NonNullable<NonNullable<OpenAPIObject['components']>['schemas']>[string];
