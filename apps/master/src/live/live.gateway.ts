@@ -1,11 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import type { BeforeApplicationShutdown, OnApplicationBootstrap } from '@nestjs/common';
 import { type OnGatewayConnection, type OnGatewayInit, WebSocketGateway } from '@nestjs/websockets';
-import { PROBLEM_CODES, type ProblemCode } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
-import type { WebSocket, WebSocketServer } from 'ws';
+import type { VerifyClientCallbackAsync, WebSocket, WebSocketServer } from 'ws';
 import { Access, type Caller } from '../access/index.js';
-import { logger, MasterConfig } from '../platform/index.js';
+import { logger, MasterConfig, refuseUpgrade } from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
 import { liveErrors, openSockets } from './viewer.js';
@@ -17,11 +16,6 @@ const MAX_REQUEST_BYTES = 16 * 1024;
 const GOING_AWAY = 1001;
 /** A policy violation, of RFC 6455: the token ended. */
 const REVOKED = 1008;
-
-type Verify = (
-  info: { req: IncomingMessage },
-  answer: (ok: boolean, code?: number, text?: string, headers?: Record<string, string>) => void,
-) => void;
 
 /**
  * `/api/v1/live`: who watches, over JSON. A token (header) or the page's session (cookie and Origin) is asked for
@@ -49,10 +43,10 @@ export class LiveGateway
 
   /** Nest takes options only where the class is declared; the server reads this one at each upgrade. */
   afterInit(server: WebSocketServer): void {
-    const verify: Verify = ({ req }, answer) => {
+    const verify: VerifyClientCallbackAsync = ({ req }, answer) => {
       this.#admit(req).then(
         () => answer(true),
-        (error: unknown) => refuse(error, answer),
+        (error: unknown) => liveErrors.inc({ code: refuseUpgrade(error, answer) }),
       );
     };
     server.options.verifyClient = verify;
@@ -118,18 +112,4 @@ export class LiveGateway
       return true;
     });
   }
-}
-
-function refuse(error: unknown, answer: Parameters<Verify>[1]): void {
-  const known = error instanceof FarmError && Object.hasOwn(PROBLEM_CODES, error.code);
-  const code: ProblemCode = known ? (error.code as ProblemCode) : 'internal';
-  if (!known) log.error({ err: error }, 'a live socket could not be let in');
-  const { status, title } = PROBLEM_CODES[code];
-  const detail = known ? error.message : title;
-  liveErrors.inc({ code });
-  const problem = { type: 'about:blank', title, status, code, detail };
-  answer(false, status, JSON.stringify(problem), {
-    'Content-Type': 'application/problem+json',
-    ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
-  });
 }

@@ -4,6 +4,7 @@ export * from './nearest.js';
 export { Database, type Tx } from './database/database.js';
 export { isOutage } from './database/outage.js';
 export { ApiPage, PageQuery, pageOf, PAGE_LIMIT } from './http/page.js';
+export { refuseUpgrade } from './http/refuse-upgrade.js';
 export { ACCESS, Public, Requires, type RouteAccess } from './http/route-access.js';
 export { PlatformModule, type Platform } from './platform.module.js';
 export { Lifecycle } from './health/lifecycle.js';

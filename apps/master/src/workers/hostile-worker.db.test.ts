@@ -53,7 +53,7 @@ describe('a hostile worker', () => {
   it('has a few connections at once, not the places of all', async () => {
     const { token } = await newWorker();
     for (let count = 0; count < 8; count++) await connect(token);
-    await expect(connect(token)).rejects.toThrow('HTTP 503');
+    await expect(connect(token)).rejects.toThrow('HTTP 429');
     await connect((await newWorker()).token);
     opened[0]?.socket.terminate();
     const again = async (): Promise<unknown> => connect(token).catch(() => again());

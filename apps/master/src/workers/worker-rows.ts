@@ -85,23 +85,25 @@ export function standings(tx: Tx, ids: readonly string[]): Promise<Standing[]> {
   return tx.query<Standing>(STANDINGS, [ids]);
 }
 
-/** The worker that an id and its credential's row name; absent when there is none or it is revoked. */
+/** The worker that an id and its credential's row name; absent when there is none. */
 export async function findWorker(
   tx: Tx,
   id: string,
-): Promise<(WorkerIdentity & { hash: Buffer }) | undefined> {
+): Promise<(WorkerIdentity & { hash: Buffer; revoked: boolean }) | undefined> {
   const [row] = await tx.query<{
     id: string;
     name: string;
     secret_hash: Buffer;
     allowed_labels: string[] | null;
+    revoked: boolean;
   }>(
-    `SELECT id, name, secret_hash, allowed_labels FROM workers WHERE id = $1 AND revoked_at IS NULL`,
+    `SELECT id, name, secret_hash, allowed_labels, revoked_at IS NOT NULL AS revoked
+     FROM workers WHERE id = $1`,
     [id],
   );
   if (!row) return undefined;
-  const { name, secret_hash: hash, allowed_labels: allowedLabels } = row;
-  return { id: row.id, name, hash, secretHash: hash.toString('hex'), allowedLabels };
+  const { name, secret_hash: hash, allowed_labels: allowedLabels, revoked } = row;
+  return { id: row.id, name, hash, secretHash: hash.toString('hex'), allowedLabels, revoked };
 }
 
 // In milliseconds, as JavaScript can hold them: it is compared as the connection's fence.

@@ -1,9 +1,17 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocketGateway, type OnGatewayConnection, type OnGatewayInit } from '@nestjs/websockets';
+import { FarmError } from '@impgem/kit';
 import { chooseSubprotocol, CLOSE, versionAdvice } from '@impgem/protocol';
 import type { VerifyClientCallbackAsync, WebSocket, WebSocketServer } from 'ws';
 import { bearer, parseToken, secretMatches } from '../access/index.js';
-import { Database, Lifecycle, LIMITS, logger, MasterConfig } from '../platform/index.js';
+import {
+  Database,
+  Lifecycle,
+  LIMITS,
+  logger,
+  MasterConfig,
+  refuseUpgrade,
+} from '../platform/index.js';
 import { Sessions } from './sessions.js';
 import { findWorker, type WorkerIdentity } from './worker-rows.js';
 import { WorkerSession } from './worker-session.js';
@@ -11,8 +19,6 @@ import { WorkerSession } from './worker-session.js';
 const PATH = '/api/v1/worker';
 
 const log = logger('workers');
-
-type Refusal = { status: number; message: string };
 
 /**
  * The worker socket. The credential is checked at the upgrade, before any frame: who has none gets 401. Who the
@@ -62,32 +68,30 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
     request: IncomingMessage,
     done: Parameters<VerifyClientCallbackAsync>[1],
   ): Promise<void> {
-    const refusal = await this.#verify(request);
-    if (refusal) done(false, refusal.status, refusal.message);
-    else done(true);
-  }
-
-  /** Why the upgrade is refused; absent when it is not. Never rejects. */
-  async #verify(request: IncomingMessage): Promise<Refusal | undefined> {
-    if (this.lifecycle.state === 'stopping') return { status: 503, message: 'stopping' };
-    if (this.sessions.count >= this.config.limits.workerConnections)
-      return { status: 503, message: 'too many workers' };
-    const token = parseToken('igw', bearer(request.headers.authorization));
-    if (!token) return UNAUTHENTICATED;
     try {
-      const id = token.id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-      const worker = id.length === 36 ? await findWorker(this.db, id) : undefined;
-      if (!worker || !secretMatches(token.secret, worker.hash)) return UNAUTHENTICATED;
-      // One worker must not take the places of all.
-      if (this.sessions.isCrowded(worker.id))
-        return { status: 503, message: 'too many connections of this worker' };
-      this.#identities.set(request, worker);
-      return undefined;
+      await this.#admit(request);
+      done(true);
     } catch (error) {
-      log.warn({ err: error }, 'cannot check a worker credential');
-      return { status: 503, message: 'the database does not answer' };
+      refuseUpgrade(error, done);
     }
   }
-}
 
-const UNAUTHENTICATED: Refusal = { status: 401, message: 'no valid worker token' };
+  /** Rejects with a `FarmError` that says why the upgrade is refused. */
+  async #admit(request: IncomingMessage): Promise<void> {
+    if (this.lifecycle.state === 'stopping')
+      throw new FarmError('stopping', 'the master is about to stop');
+    if (this.sessions.count >= this.config.limits.workerConnections)
+      throw new FarmError('too-many-requests', 'too many workers are connected; try again later');
+    const token = parseToken('igw', bearer(request.headers.authorization));
+    const id = token?.id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+    const worker = id?.length === 36 ? await findWorker(this.db, id) : undefined;
+    if (!token || !worker || !secretMatches(token.secret, worker.hash))
+      throw new FarmError('unauthenticated', 'no valid worker token');
+    if (worker.revoked)
+      throw new FarmError('token-revoked', `the worker ${worker.name} was revoked`);
+    // One worker must not take the places of all.
+    if (this.sessions.isCrowded(worker.id))
+      throw new FarmError('too-many-requests', 'too many connections of this worker');
+    this.#identities.set(request, worker);
+  }
+}

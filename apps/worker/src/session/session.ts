@@ -159,7 +159,7 @@ export class Session {
       status = response.statusCode;
       const refused = async (): Promise<void> => {
         const body = await bodyOf(response);
-        problem = `HTTP ${status}${body ? `: ${body}` : ''}`;
+        problem = `HTTP ${status}${body ? `: ${detailOf(body)}` : ''}`;
         request.destroy();
         socket.terminate();
       };
@@ -281,6 +281,16 @@ export class Session {
 }
 
 /** The first bytes of an HTTP answer, in one line. */
+/** The text for people in a problem; what is none, as a proxy may send it, as it is. */
+function detailOf(body: string): string {
+  try {
+    const { detail } = JSON.parse(body) as { detail?: unknown };
+    return typeof detail === 'string' ? detail : body;
+  } catch {
+    return body;
+  }
+}
+
 async function bodyOf(response: IncomingMessage): Promise<string> {
   let text = '';
   try {
