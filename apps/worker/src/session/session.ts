@@ -280,7 +280,6 @@ export class Session {
   }
 }
 
-/** The first bytes of an HTTP answer, in one line. */
 /** The text for people in a problem; what is none, as a proxy may send it, as it is. */
 function detailOf(body: string): string {
   try {
@@ -291,6 +290,7 @@ function detailOf(body: string): string {
   }
 }
 
+/** The first bytes of an HTTP answer, in one line. */
 async function bodyOf(response: IncomingMessage): Promise<string> {
   let text = '';
   try {
