@@ -185,6 +185,7 @@ export class WorkerSession implements JournalSource, Taker {
         return this.#step(outcome);
       case 'finished':
         this.#step({ type: 'finished', build, epoch });
+        log.info({ build, epoch, worker: this.worker.name }, 'build ended');
         return this.#forget(build, epoch);
       case 'taken':
         return this.taken(build, epoch, STALE);

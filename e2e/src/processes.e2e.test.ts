@@ -1,0 +1,202 @@
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { BuildRequest } from '@impgem/client';
+import { eventually } from './eventually.js';
+import { startFarm, type Farm } from './farm.js';
+import { Program, ROOT } from './program.js';
+
+const isRoot = process.getuid?.() === 0;
+const NOBODY = 65_534;
+/** Runs a program as nobody, who may read everything: the repository may lie in a closed folder. */
+const AS_NOBODY = [
+  'setpriv',
+  `--reuid=${NOBODY}`,
+  `--regid=${NOBODY}`,
+  '--clear-groups',
+  '--inh-caps=+dac_read_search',
+  '--ambient-caps=+dac_read_search',
+];
+
+const status = (pid: number) => readFile(`/proc/${pid}/status`, 'utf8');
+const isAlive = (pid: number) => existsSync(`/proc/${pid}`);
+
+describe('a master with its embedded database', () => {
+  let dir = '';
+  let master: Program | undefined;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'impgem-e2e-'));
+  });
+  afterEach(async () => {
+    await master?.stop();
+    master = undefined;
+  });
+  afterAll(() => rm(dir, { recursive: true, force: true }));
+
+  /** Starts a master, and tells the process of its database once it is ready. */
+  async function start(data: string, prefix: readonly string[] = []): Promise<number> {
+    const command = [process.execPath, join(ROOT, 'apps/master/dist/main.js')];
+    const env = { IMPGEM_DATA: data, IMPGEM_PORT: '0' };
+    master = new Program('master', [...prefix, ...command], env);
+    const line = await master.line((text) => text.includes('"msg":"listening"'));
+    const { url } = JSON.parse(line) as { url: string };
+    expect((await fetch(`${url}/health/ready`)).status).toBe(200);
+    const pidFile = await readFile(join(data, 'postgres/data/postmaster.pid'), 'utf8');
+    return Number(pidFile.split('\n')[0]);
+  }
+
+  it('starts as a plain user, and takes the database down with it', async () => {
+    const data = join(dir, 'plain');
+    await chmod(dir, 0o755);
+    await mkdir(data);
+    if (isRoot) await chown(data, NOBODY, NOBODY);
+    const database = await start(data, isRoot ? AS_NOBODY : []);
+    const me = isRoot ? NOBODY : process.getuid?.();
+    expect(await status(database)).toMatch(new RegExp(`^Uid:\\s+${me}\\s`, 'm'));
+    expect(await status(master?.pid ?? 0)).toMatch(new RegExp(`^Uid:\\s+${me}\\s`, 'm'));
+    expect(await master?.stop()).toBe(0);
+    expect(isAlive(database)).toBe(false);
+  });
+
+  it('starts below a folder that is closed to others, also as root', async () => {
+    await chmod(dir, 0o700);
+    const database = await start(join(dir, 'closed/master'));
+    expect(await status(database)).not.toMatch(/^Uid:\s+0\s/m);
+    expect(await master?.stop()).toBe(0);
+    expect(isAlive(database)).toBe(false);
+  });
+});
+
+/** Its step tells its process and waits for a file. */
+const farmFile = (dir: string) => `
+builders:
+  wait:
+    steps:
+      - name: wait
+        run: |
+          echo $$ >${dir}/pid
+          echo begun
+          while [ ! -e ${dir}/go ]; do sleep 0.05; done
+          echo went on
+`;
+
+describe('a worker that is told to stop while it runs a build', () => {
+  let farm: Farm;
+  let dir = '';
+  let worker: Program;
+  let names = 0;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'impgem-e2e-'));
+    farm = await startFarm({
+      executor: 'host',
+      workers: 0,
+      workerEnv: { IMPGEM_WORKER_SLOTS: '1' },
+    });
+    await farm.apply(farmFile(dir));
+  });
+  afterEach(async () => {
+    await writeFile(join(dir, 'go'), '');
+    for (const one of farm.workers.splice(0)) await one.stop();
+    await rm(join(dir, 'go'), { force: true });
+    await rm(join(dir, 'pid'), { force: true });
+  });
+  afterAll(async () => {
+    await farm?.stop();
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  /** A new worker that runs a new build, which waits; answers the request and the step's process. */
+  async function running(): Promise<{ request: BuildRequest; step: number; name: string }> {
+    const name = `w-${++names}`;
+    worker = await farm.addWorker(name);
+    const request = await farm.request('wait');
+    const text = await eventually(
+      () =>
+        readFile(join(dir, 'pid'), 'utf8').then(
+          (read) => (read.endsWith('\n') ? read : undefined),
+          () => undefined,
+        ),
+      { what: 'the step of the build', saw: () => farm.told() },
+    );
+    return { request, step: Number(text), name };
+  }
+
+  it('finishes it after one SIGTERM, takes nothing new, and ends with 0', async () => {
+    const { request, name } = await running();
+    worker.kill('SIGTERM');
+    await farm.untilWorker(name, 'draining');
+    const next = await farm.request('wait');
+    await writeFile(join(dir, 'go'), '');
+    expect(await worker.ended()).toBe(0);
+    const build = await farm.untilBuild(request.id);
+    expect(build).toMatchObject({ result: 'success', attempt: 1, worker: name });
+    expect(await farm.logOf(build, 'wait')).toContain('begun\nwent on\n');
+    const waiting = await farm.api<BuildRequest>('GET', `/build-requests/${next.id}`);
+    expect(waiting).toMatchObject({ state: 'pending', builds: [] });
+    await farm.api('POST', `/build-requests/${next.id}/cancel`, {});
+  });
+
+  it('gives it to another worker after a second SIGTERM, and leaves no process', async () => {
+    const { request, step, name } = await running();
+    worker.kill('SIGTERM');
+    await farm.untilWorker(name, 'draining');
+    worker.kill('SIGTERM');
+    await worker.ended();
+    expect(isAlive(step)).toBe(false);
+    await writeFile(join(dir, 'go'), '');
+    const heir = `w-${++names}`;
+    await farm.addWorker(heir);
+    const build = await farm.untilBuild(request.id);
+    expect(build).toMatchObject({ result: 'success', attempt: 2, worker: heir });
+    const [first] = (await farm.api<BuildRequest>('GET', `/build-requests/${request.id}`)).builds;
+    expect(first).toMatchObject({ state: 'finished', result: 'retry' });
+  });
+
+  it('is cut off at once when it is revoked, ends its step, and another builds', async () => {
+    const { request, step, name } = await running();
+    await farm.api('DELETE', `/workers/${name}`);
+    expect(await worker.ended()).toBe(3);
+    expect(worker.output).toContain('IMPGEM_REGISTRATION_TOKEN');
+    expect(isAlive(step)).toBe(false);
+    await writeFile(join(dir, 'go'), '');
+    const heir = `w-${++names}`;
+    await farm.addWorker(heir);
+    const build = await farm.untilBuild(request.id);
+    expect(build).toMatchObject({ result: 'success', attempt: 2, worker: heir });
+  });
+
+  it('has a log of JSON lines that name the build, as the master has', async () => {
+    await writeFile(join(dir, 'go'), '');
+    const name = `w-${++names}`;
+    worker = await farm.addWorker(name);
+    const build = await farm.untilBuild((await farm.request('wait')).id);
+    for (const program of [worker, farm.master]) {
+      const lines = program.output.split('\n').filter((line) => line !== '');
+      const read = lines.map((line) => JSON.parse(line) as { build?: number });
+      expect(read.filter((line) => line.build === build.id)).not.toEqual([]);
+    }
+  });
+});
+
+const saying = (word: string) =>
+  `builders:\n  say:\n    steps: [{ name: say, run: echo ${word} }]\n`;
+
+describe('a build', () => {
+  it('shows the definition that it ran with after the farm file has changed', async () => {
+    const farm = await startFarm({ executor: 'host' });
+    try {
+      const first = await farm.build(saying('before'), 'say');
+      await farm.apply(saying('after'));
+      const second = await farm.untilBuild((await farm.request('say')).id);
+      const shown = await farm.api<typeof first>('GET', `/builds/${first.id}`);
+      expect(shown.farmVersion).toBe(first.farmVersion);
+      expect(second.farmVersion).toBeGreaterThan(first.farmVersion);
+      expect(JSON.stringify(shown.plan)).toContain('echo before');
+      expect(JSON.stringify(second.plan)).toContain('echo after');
+    } finally {
+      await farm.stop();
+    }
+  });
+});
