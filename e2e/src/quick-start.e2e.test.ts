@@ -8,19 +8,25 @@ import { Program, ROOT } from './program.js';
 
 const execute = promisify(execFile);
 
+/** The command lines of the processes that name a folder. */
+async function programsBelow(dir: string): Promise<string[]> {
+  const found = await execute('ps', ['-eo', 'args']);
+  return found.stdout.split('\n').filter((line) => line.includes(dir));
+}
+
 describe('npm start in a fresh clone', () => {
   let dir = '';
+  const clone = () => join(dir, 'clone');
 
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), 'impgem clone '));
     await execute('chmod', ['755', dir]);
-    const clone = join(dir, 'clone');
-    await mkdir(clone);
+    await mkdir(clone());
     // what a clone of the work tree would hold: nothing that is ignored
     const list = 'git ls-files -z --cached --others --exclude-standard --deduplicate';
     await execute(
       'sh',
-      ['-c', `${list} | tar -c --null --ignore-failed-read -T - | tar -x -C "$1"`, 'sh', clone],
+      ['-c', `${list} | tar -c --null --ignore-failed-read -T - | tar -x -C "$1"`, 'sh', clone()],
       {
         cwd: ROOT,
       },
@@ -33,7 +39,7 @@ describe('npm start in a fresh clone', () => {
       'npm start',
       ['npm', 'start', '--', '--once', '--port', '0'],
       {},
-      join(dir, 'clone'),
+      clone(),
     );
     try {
       await start.succeeds(220_000);
@@ -43,4 +49,12 @@ describe('npm start in a fresh clone', () => {
     expect(start.output).toMatch(/✔ quickstart #1/);
     expect(start.output).toContain('each with the right SHA-256');
   }, 240_000);
+
+  it('stays, and stops all that it started when npm alone is told to end', async () => {
+    const start = new Program('npm start', ['npm', 'start', '--', '--port', '0'], {}, clone());
+    await start.line((line) => line.includes('Ctrl-C stops it'), 120_000);
+    expect(await programsBelow(dir)).not.toEqual([]);
+    await start.stop(60_000);
+    expect(await programsBelow(dir)).toEqual([]);
+  }, 200_000);
 });
