@@ -32,8 +32,11 @@ export function addWorkerAdd(workers: Command, { terminal }: Cli): void {
       );
       print(`export IMPGEM_MASTER_URL=${target.url}`);
       print(`export IMPGEM_REGISTRATION_TOKEN=${token.token}`);
-      print(`impgem worker --name ${name}`);
-      if (/\/\/(127\.|localhost|\[::1\])/.test(target.url))
+      const isHere = /\/\/(127\.|localhost|\[::1\])/.test(target.url);
+      // without it the worker refuses to send its token in the clear, and says why
+      if (target.url.startsWith('http:') && !isHere) print('export IMPGEM_ALLOW_INSECURE=1');
+      print(`npx impgem worker --name ${name}`);
+      if (isHere)
         say(
           talk.yellow(
             'that address is reachable from this machine only; give the master another with IMPGEM_HOST',
