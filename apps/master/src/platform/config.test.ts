@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
 import { defaultUrl, readConfig } from './config.js';
 
@@ -67,6 +68,23 @@ describe('readConfig', () => {
       'IMPGEM_TLS_CERT and IMPGEM_TLS_KEY',
     ]);
     expect(lines[3]).toContain('did you mean IMPGEM_PORT?');
+  });
+
+  it.each(['proxy', '10.0.0.0/33', '10.0.0.1,', '::1/129', '1.2.3.4/5/6'])(
+    'does not trust %j as a proxy',
+    (text) => {
+      expect(() => readConfig({ IMPGEM_TRUST_PROXY: text })).toThrow(/^IMPGEM_TRUST_PROXY: /);
+    },
+  );
+
+  it('wants a certificate and its key, not just files', () => {
+    const file = fileURLToPath(import.meta.url);
+    expect(() => readConfig({ IMPGEM_TLS_CERT: file, IMPGEM_TLS_KEY: file })).toThrow(
+      /config\.test\.ts are no certificate and its key in PEM/,
+    );
+    expect(() => readConfig({ IMPGEM_TLS_CERT: '/no/cert', IMPGEM_TLS_KEY: '/no/key' })).toThrow(
+      /IMPGEM_TLS_CERT: .*\/no\/cert.*\nIMPGEM_TLS_KEY: .*\/no\/key/,
+    );
   });
 
   it('names an address that a browser can open', () => {

@@ -4,7 +4,9 @@
  */
 import 'reflect-metadata';
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import path from 'node:path';
+import { createSecureContext } from 'node:tls';
 import { FarmError } from '@impgem/kit';
 import { nearest } from './nearest.js';
 
@@ -148,6 +150,7 @@ export function readConfig(environment: Environment = process.env): MasterConfig
   if (databaseUrl && !/^postgres(ql)?:\/\/./.test(databaseUrl))
     problems.push('DATABASE_URL: it begins with postgres://');
   const publicUrl = readPublicUrl(get('IMPGEM_PUBLIC_URL'), problems);
+  const trustProxy = readTrust(get('IMPGEM_TRUST_PROXY'), problems);
   if (problems.length > 0) throw new FarmError('invalid-config', problems.join('\n'), { problems });
   return Object.freeze({
     dataDir: path.resolve(get('IMPGEM_DATA') ?? '.impgem/master'),
@@ -156,7 +159,7 @@ export function readConfig(environment: Environment = process.env): MasterConfig
     ...(databaseUrl ? { databaseUrl } : {}),
     ...(tls ? { tls } : {}),
     publicUrl: publicUrl ?? defaultUrl(tls !== undefined, host, port),
-    trustProxy: readTrust(get('IMPGEM_TRUST_PROXY')),
+    trustProxy,
     logLevel,
     lostAfterMs: lostAfter * 1000,
     heartbeatMs: 10_000,
@@ -195,6 +198,7 @@ function readTls(cert: string | undefined, key: string | undefined, problems: st
     problems.push('IMPGEM_TLS_CERT and IMPGEM_TLS_KEY: give both or none');
     return undefined;
   }
+  const before = problems.length;
   const read = (name: string, file: string) => {
     try {
       return readFileSync(file, 'utf8');
@@ -203,7 +207,16 @@ function readTls(cert: string | undefined, key: string | undefined, problems: st
       return '';
     }
   };
-  return { cert: read('IMPGEM_TLS_CERT', cert), key: read('IMPGEM_TLS_KEY', key) };
+  const tls = { cert: read('IMPGEM_TLS_CERT', cert), key: read('IMPGEM_TLS_KEY', key) };
+  if (problems.length > before) return undefined;
+  try {
+    createSecureContext(tls);
+  } catch (error) {
+    problems.push(
+      `IMPGEM_TLS_CERT and IMPGEM_TLS_KEY: ${cert} and ${key} are no certificate and its key in PEM: ${(error as Error).message}`,
+    );
+  }
+  return tls;
 }
 
 function readPublicUrl(text: string | undefined, problems: string[]): string | undefined {
@@ -214,7 +227,18 @@ function readPublicUrl(text: string | undefined, problems: string[]): string | u
   return undefined;
 }
 
-function readTrust(text: string | undefined): boolean | string {
+function readTrust(text: string | undefined, problems: string[]): boolean | string {
   if (text === undefined || text === '0' || text === 'false') return false;
-  return text === '1' || text === 'true' ? true : text;
+  if (text === '1' || text === 'true') return true;
+  for (const part of text.split(',').map((one) => one.trim()))
+    if (!isSubnet(part))
+      problems.push(`IMPGEM_TRUST_PROXY: ${part} is no address or subnet, such as 10.0.0.0/8`);
+  return text;
+}
+
+function isSubnet(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  const fits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most);
+  return most > 0 && fits && more.length === 0;
 }
