@@ -108,6 +108,21 @@ describe('registration', () => {
     await expect(register()).rejects.toThrow('is damaged');
   });
 
+  it('names the file of an authority that is none', async () => {
+    const file = join(dir, 'ca.pem');
+    const env = { IMPGEM_MASTER_URL: 'https://127.0.0.1:9', IMPGEM_CA_FILE: file };
+    const refused = () =>
+      expect(register(env)).rejects.toMatchObject({
+        code: 'config',
+        message: expect.stringMatching(/ca\.pem is no certificate in PEM/),
+      });
+    await refused();
+    await writeFile(file, 'no certificate');
+    await refused();
+    await writeFile(file, '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+    await refused();
+  });
+
   it('does not send a token in the clear to another machine', async () => {
     const env = { IMPGEM_MASTER_URL: 'http://farm.example.org' };
     await expect(register(env)).rejects.toMatchObject({ code: 'insecure' });

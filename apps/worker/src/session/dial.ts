@@ -1,6 +1,7 @@
 import { FarmError } from '@impgem/kit';
 import { subprotocol } from '@impgem/protocol';
 import { HttpsProxyAgent } from 'https-proxy-agent';
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { Agent } from 'node:http';
 import { isIP } from 'node:net';
@@ -60,9 +61,17 @@ export function transportOf(dialing: Dialing, url: URL): { agent?: Agent; ca?: s
 
 function authority(path: string): string {
   try {
-    return readFileSync(path, 'utf8');
+    const text = readFileSync(path, 'utf8');
+    // what is no certificate would be passed over without a word, and then nothing be trusted
+    new X509Certificate(text).toString();
+    return text;
   } catch (cause) {
-    throw new FarmError('config', `IMPGEM_CA_FILE: ${path} cannot be read`, {}, { cause });
+    throw new FarmError(
+      'config',
+      `IMPGEM_CA_FILE: ${path} is no certificate in PEM: ${(cause as Error).message}`,
+      {},
+      { cause },
+    );
   }
 }
 
