@@ -39,7 +39,7 @@ export function addWorkerAdd(workers: Command, { terminal }: Cli): void {
       if (isHere)
         say(
           talk.yellow(
-            'that address is reachable from this machine only; give the master another with IMPGEM_HOST',
+            'that address is for this machine; on another one write how it reaches the master, which IMPGEM_HOST=0.0.0.0 lets in',
           ),
         );
     });
