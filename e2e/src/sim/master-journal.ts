@@ -1,9 +1,11 @@
-import { jitter, type Master } from './master.js';
+import { fullJitter } from '@impgem/kit';
+import type { Master } from './master.js';
 import type { MasterSession } from './master-session.js';
 import type { BatchItem, JournalRecord } from './model-database.js';
 
 const RECORD_BYTES = 512;
 const BATCH_RECORDS = 40;
+const RETRY = { baseMs: 100, capMs: 2000 };
 
 interface Pending {
   source: MasterSession;
@@ -59,7 +61,7 @@ export class MasterJournal {
         this.#drain();
       },
       () => {
-        const ms = jitter(this.master.world, attempt);
+        const ms = fullJitter(attempt, RETRY, () => this.master.world.chance.next());
         this.master.process.after(ms, () => this.#commit(batch, attempt + 1));
       },
     );

@@ -10,7 +10,6 @@ import {
   type WorkerMessage,
 } from '@impgem/protocol';
 import type { Master } from './master.js';
-import { STALE } from './master.js';
 import type { Assignment, Claimant, JournalRecord, Outcome } from './model-database.js';
 import type { Connection, Endpoint, Frame } from './network.js';
 import type { Process } from './world.js';
@@ -18,6 +17,10 @@ import type { Process } from './world.js';
 /** Small, so that it is met. */
 const PENDING_PER_WORKER = 4000;
 const CLOSE_MS = 2000;
+const STALE: Reason = {
+  code: 'stale',
+  message: 'the build is not with this worker any more',
+};
 
 /** One connection of a worker to a master: the shell around the master machine. */
 export class MasterSession implements Endpoint {

@@ -1,13 +1,4 @@
-import { fullJitter } from '@impgem/kit';
-import {
-  CLOSE,
-  type AttemptRef,
-  type CloseCode,
-  type Hello,
-  type MasterEvent,
-  type Reason,
-  type Refuse,
-} from '@impgem/protocol';
+import { CLOSE, type CloseCode, type Hello, type MasterEvent, type Refuse } from '@impgem/protocol';
 import { DatabaseLink, type DatabaseServer } from './database-link.js';
 import { Dispatcher } from './master-dispatcher.js';
 import { MasterJournal } from './master-journal.js';
@@ -300,14 +291,3 @@ export class Master {
 function shut(code: CloseCode, reason: string): Greeting {
   return { type: 'shut', code, reason };
 }
-
-export const RETRY = { baseMs: 100, capMs: 2000 };
-export const jitter = (world: World, attempt: number): number =>
-  fullJitter(attempt, RETRY, () => world.chance.next());
-
-export const STALE: Reason = {
-  code: 'stale',
-  message: 'the build is not with this worker any more',
-};
-
-export type { AttemptRef };
