@@ -43,7 +43,8 @@ Builder.properties.properties = {
 Property.properties.default = scalar;
 Property.properties.choices.items = scalar;
 const durations = { type: 'string', pattern: '^(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?$' };
-Builder.properties.timeout = Step.properties.timeout = durations;
+for (const key of ['timeout', 'silence-timeout'])
+  Builder.properties[key] = Step.properties[key] = durations;
 if (!Source || !Step) throw new Error('a class is missing');
 
 const schema = {

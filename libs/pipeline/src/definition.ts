@@ -20,6 +20,7 @@ export class StepDefinition {
   @IsObject() env!: Record<string, string>;
   @IsOptional() @IsString() workdir?: string;
   @IsOptional() @IsInt() @IsPositive() timeoutMs?: number;
+  @IsOptional() @IsInt() @IsPositive() silenceTimeoutMs?: number;
 }
 
 /** A property that whoever triggers the builder may set. */
@@ -48,6 +49,8 @@ export class BuilderDefinition {
   /** Name to `PropertyDefinition`. */
   @IsObject() properties!: Record<string, PropertyDefinition>;
   @IsInt() @IsPositive() timeoutMs!: number;
+  /** Of the steps that have none of their own. */
+  @IsOptional() @IsInt() @IsPositive() silenceTimeoutMs?: number;
   @IsArray() @ValidateNested({ each: true }) @Type(() => StepDefinition) steps!: StepDefinition[];
   @IsArray() @IsString({ each: true }) artifacts!: string[];
 }

@@ -20,10 +20,11 @@ const FULL = read(`builders:
     source: { git: 'https://example.org/\${{ properties.repo }}.git', ref: '\${{ properties.ref }}' }
     image: 'debian:\${{ properties.suite }}'
     env: { A: builder, B: builder, N: 'n\${{ build.number }}-\${{ build.builder }}' }
+    silence-timeout: 1m
     properties: { repo: hello, ref: main, suite: { default: bookworm, choices: [bookworm, trixie] }, my-note: }
     steps:
       - { name: one, run: make, env: { B: step, M: "\${{ format('{0}/{1}', properties.suite, properties.my-note) }}" } }
-      - { name: two, run: make test, image: 'busybox:1.37', workdir: 'src/\${{ properties.repo }}', timeout: 5s }
+      - { name: two, run: make test, image: 'busybox:1.37', workdir: 'src/\${{ properties.repo }}', timeout: 5s, silence-timeout: 2s }
     artifacts: [out/*]
 `);
 
@@ -52,6 +53,7 @@ describe('expand', () => {
           run: 'make',
           image: 'debian:bookworm',
           env: { ...own, A: 'builder', B: 'step', N: 'n7-b', M: 'bookworm/' },
+          silenceTimeoutMs: 60_000,
         },
         {
           kind: 'run',
@@ -61,6 +63,7 @@ describe('expand', () => {
           env: { ...own, A: 'builder', B: 'builder', N: 'n7-b' },
           workdir: 'src/hello',
           timeoutMs: 5000,
+          silenceTimeoutMs: 2000,
         },
         { kind: 'artifacts', name: 'artifacts', env: {} },
       ],

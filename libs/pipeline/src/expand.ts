@@ -62,6 +62,7 @@ export function tryExpand(
   const common = { CI: 'true', ...env(definition.env) };
   const steps = definition.steps.map((step): PlannedStep => {
     const image = step.image ?? definition.image;
+    const silenceTimeoutMs = step.silenceTimeoutMs ?? definition.silenceTimeoutMs;
     return {
       kind: 'run',
       name: step.name,
@@ -72,6 +73,7 @@ export function tryExpand(
         ? {}
         : { workdir: render.text('workdir', step.workdir, workdirProblem) }),
       ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
+      ...(silenceTimeoutMs === undefined ? {} : { silenceTimeoutMs }),
     };
   });
   const source = definition.source && render.source(definition.source);

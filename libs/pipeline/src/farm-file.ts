@@ -68,6 +68,9 @@ export class StepInFile {
   @IsOptional() @IsObject(must('a map of names and values')) env?: Record<string, unknown>;
   @IsOptional() @IsString(must('a text')) workdir?: string;
   @IsOptional() @IsString(must('a text such as 90s, 5m or 1h30m')) timeout?: string;
+  @IsOptional()
+  @IsString(must('a text such as 90s, 5m or 1h30m'))
+  'silence-timeout'?: string;
 }
 
 /** A property that whoever triggers the builder may set. */
@@ -115,6 +118,9 @@ export class BuilderInFile {
     unknown
   >;
   @IsOptional() @IsString(must('a text such as 90s, 30m or 1h30m')) timeout?: string;
+  @IsOptional()
+  @IsString(must('a text such as 90s, 5m or 1h30m'))
+  'silence-timeout'?: string;
   @IsDefined({ message: 'the builder has no steps: list at least one' })
   @IsArray(must('a list of steps'))
   @ArrayNotEmpty(notEmpty('list at least one step'))

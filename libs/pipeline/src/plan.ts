@@ -45,6 +45,8 @@ export class PlannedStep {
   @IsOptional() @IsString() workdir?: string;
   /** The step is stopped after this many milliseconds; no limit of its own when absent. */
   @IsOptional() @IsInt() @IsPositive() timeoutMs?: number;
+  /** The step is stopped when it has written nothing for this many milliseconds; it may be silent when absent. */
+  @IsOptional() @IsInt() @IsPositive() silenceTimeoutMs?: number;
 }
 
 /** What a worker gets to run: the rendered definition of one build. Steps run in order of their index. */

@@ -57,6 +57,9 @@ export class BuilderReader {
       env: this.#env(['env'], builder.env),
       properties,
       timeoutMs: this.#timeout(['timeout'], builder.timeout) ?? DEFAULT_BUILD_TIMEOUT_MS,
+      ...given({
+        silenceTimeoutMs: this.#timeout(['silence-timeout'], builder['silence-timeout']),
+      }),
       steps: this.#steps(builder),
       artifacts: this.#list('artifacts', builder.artifacts, globProblem),
     };
@@ -116,11 +119,18 @@ export class BuilderReader {
     const image = this.#text([...at, 'image'], step.image, imageProblem);
     const workdir = this.#text([...at, 'workdir'], step.workdir, workdirProblem);
     const timeoutMs = this.#timeout([...at, 'timeout'], step.timeout);
+    const silence = step['silence-timeout'];
+    const silenceTimeoutMs = this.#timeout([...at, 'silence-timeout'], silence);
     return {
       name,
       run: step.run,
       env: this.#env([...at, 'env'], step.env),
-      ...given({ image, workdir: workdir === '' ? undefined : workdir, timeoutMs }),
+      ...given({
+        image,
+        workdir: workdir === '' ? undefined : workdir,
+        timeoutMs,
+        silenceTimeoutMs,
+      }),
     };
   }
 

@@ -15,6 +15,7 @@ const HELLO = `builders:
       how: politely
       what: { required: true }
     timeout: 1h30m
+    silence-timeout: 20m
     steps:
       - name: build
         run: make
@@ -22,6 +23,7 @@ const HELLO = `builders:
         env: { WHO: "\${{ properties.who }}" }
         workdir: sub
         timeout: 5m
+        silence-timeout: 30s
       - run: |
           make test
           make install
@@ -64,6 +66,7 @@ describe('readFarmFile', () => {
         what: { required: true },
       },
       timeoutMs: 90 * 60_000,
+      silenceTimeoutMs: 20 * 60_000,
       steps: [
         {
           name: 'build',
@@ -72,6 +75,7 @@ describe('readFarmFile', () => {
           env: { WHO: '${{ properties.who }}' },
           workdir: 'sub',
           timeoutMs: 300_000,
+          silenceTimeoutMs: 30_000,
         },
         { name: 'make test', run: 'make test\nmake install\n', env: {} },
       ],
@@ -140,6 +144,11 @@ describe('readFarmFile', () => {
       'a wrong type in a list',
       builder('labels: [[a]]'),
       '3:13 builders.b.labels: each label must be a text',
+    ],
+    [
+      'a silence that is no duration',
+      builder('silence-timeout: long'),
+      '3:22 builders.b.silence-timeout: "long" is not a duration; write 90s, 30m, 1h30m or 2d',
     ],
     [
       'a number as a timeout',

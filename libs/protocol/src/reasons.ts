@@ -6,6 +6,7 @@ export const REASONS = {
   'exit-code': { result: 'failure', title: 'the command failed' },
   'out-of-memory': { result: 'failure', title: 'killed by its memory limit' },
   'step-timeout': { result: 'failure', title: 'the step took longer than its timeout' },
+  'silence-timeout': { result: 'failure', title: 'the step said nothing for too long' },
   'build-timeout': { result: 'failure', title: 'the build took longer than its timeout' },
   cancelled: { result: 'cancelled', title: 'cancelled' },
   'image-unavailable': { result: 'exception', title: 'the image cannot be had' },

@@ -229,6 +229,24 @@ describe('BuildRun', () => {
     expect(finished(1)).toMatchObject({ result: 'success' });
   });
 
+  it('stops a step that is silent for too long, keeps what it said, and still collects', async () => {
+    const { run, finished, text } = build([
+      step('stdout a word\nsleep 60000', { silenceTimeoutMs: 20 }),
+      ARTIFACTS,
+    ]);
+    await run.run();
+    expect(finished(0)).toMatchObject({
+      result: 'failure',
+      reason: {
+        code: 'silence-timeout',
+        message: 'the step said nothing for longer than 0.02 s',
+      },
+    });
+    expect(text(0, 'stdout').toString()).toBe('a word\n');
+    expect(text(0, 'system').toString()).toContain('said nothing for longer than 0.02 s');
+    expect(finished(1)).toMatchObject({ result: 'success' });
+  });
+
   it('stops a build at its time limit', async () => {
     const { run, events, finished } = build([step('sleep 60000'), ARTIFACTS], { timeoutMs: 20 });
     await run.run();

@@ -1,6 +1,14 @@
 import { invariant } from '@impgem/kit';
 import type { PlannedStep } from '@impgem/pipeline';
-import type { Executor, RunningStep, StepExit, StepSpec, Workspace } from '../executor/executor.js';
+import type {
+  Executor,
+  OutputSink,
+  RunningStep,
+  StepExit,
+  StepSpec,
+  Workspace,
+} from '../executor/executor.js';
+import { Silence } from './silence.js';
 import type { StepLog } from './step-log.js';
 import { endingOf, stoppedEnding, type Ending, type Stop, type Stopper } from './stop.js';
 
@@ -34,16 +42,28 @@ export async function runCommand(order: CommandOrder): Promise<Ending> {
     ...(image === undefined ? {} : { image }),
     ...(workdir === undefined ? {} : { workdir }),
   };
-  const sink = (stream: 'system' | 'stdout' | 'stderr', bytes: Uint8Array) =>
-    log.write(stream, bytes);
+  const silence = silenceOf(step, stopper);
+  const sink: OutputSink = (stream, bytes) => {
+    const stored = log.write(stream, bytes);
+    return silence === undefined || stream === 'system' ? stored : silence.heard(stored);
+  };
   const running = await executor.start(workspace, spec, sink, stopper.signal);
-  const exit = await ended(running, stopper);
+  silence?.begin();
+  const exit = await ended(running, stopper).finally(() => silence?.end());
   if (stopper.stop) return stoppedEnding(stopper.stop, exit.exitCode);
   if (exit.reason) return endingOf(exit.reason, exit.exitCode);
   if (exit.exitCode === 0) return { result: 'success', exitCode: 0 };
   if (exit.exitCode === 127) log.say(HINT_127);
   const message = `exit code ${exit.exitCode ?? 'unknown'}`;
   return endingOf({ code: 'exit-code', message }, exit.exitCode);
+}
+
+/** Stops the step when it says nothing for too long. */
+function silenceOf({ silenceTimeoutMs: ms }: PlannedStep, stopper: Stopper): Silence | undefined {
+  if (ms === undefined) return undefined;
+  const message = `the step said nothing for longer than ${ms / 1000} s`;
+  const reason = { code: 'silence-timeout', message };
+  return new Silence(ms, () => stopper.set({ kind: 'timeout', reason }));
 }
 
 const HINT_127 =

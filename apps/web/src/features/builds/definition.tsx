@@ -12,6 +12,7 @@ interface ShownPlan {
     image?: string;
     workdir?: string;
     timeoutMs?: number;
+    silenceTimeoutMs?: number;
     env?: Record<string, string>;
   }[];
   artifacts?: string[];
@@ -50,6 +51,9 @@ export function Definition({ build }: { build: BuildDetail }) {
                 </span>
               )}
               {step.timeoutMs && <span>at most {Math.round(step.timeoutMs / 1000)} s</span>}
+              {step.silenceTimeoutMs && (
+                <span>silent for at most {Math.round(step.silenceTimeoutMs / 1000)} s</span>
+              )}
             </div>
             <pre tabIndex={0} aria-label={`Commands of ${step.name}`}>
               {step.run}
