@@ -73,6 +73,7 @@ export const ZONES = {
     spool: [],
     build: ['executor', 'workspace', 'spool'],
     session: ['build', 'spool'],
+    disk: ['executor'],
   },
 };
 

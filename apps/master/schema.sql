@@ -253,6 +253,10 @@ CREATE TABLE workers (
   disconnected_at timestamp with time zone,
   last_seen_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  inodes_free bigint,
+  engine_disk_free bigint,
+  engine_inodes_free bigint,
+  low_disk text,
   CONSTRAINT workers_pkey PRIMARY KEY (id),
   CONSTRAINT workers_registered_with_fkey FOREIGN KEY (registered_with) REFERENCES registration_tokens(id)
 );

@@ -21,6 +21,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parse } from 'yaml';
+import type { Watermark } from './disk/index.js';
 import { DOCKER_DEFAULTS, type ExecutorConfig } from './executor/index.js';
 import type { Dialing } from './session/index.js';
 
@@ -100,6 +101,12 @@ class Settings {
   networksRange = DOCKER_DEFAULTS.networksRange;
   @IsArray({ message: 'is a list of addresses' })
   resolvers: string[] = [];
+  @IsInt({ message: 'is a size such as 2GiB' })
+  @Min(0, { message: 'is at least 0' })
+  workerMinFree = 2 * GiB;
+  @IsInt({ message: 'is a whole number' })
+  @Min(0, { message: 'is at least 0' })
+  workerMinFreeInodes = 20_000;
   @IsInt({ message: 'is a size such as 2GiB' })
   @Min(16 * 1024 ** 2, { message: 'is at least 16MiB' })
   spoolQuota = 2 * GiB;
@@ -199,6 +206,18 @@ export const SETTINGS: readonly Setting[] = [
     kind: 'size',
     text: 'Disk for output that the master has not got yet; steps wait when it is used up.',
   },
+  {
+    key: 'workerMinFree',
+    env: 'IMPGEM_WORKER_MIN_FREE',
+    kind: 'size',
+    text: 'Below so much free disk, of the data folder or of the engine’s, images that the farm pulled are removed, and no work is taken.',
+  },
+  {
+    key: 'workerMinFreeInodes',
+    env: 'IMPGEM_WORKER_MIN_FREE_INODES',
+    kind: 'number',
+    text: 'The same for free inodes.',
+  },
   { key: 'logLevel', env: 'IMPGEM_LOG_LEVEL', kind: 'text', text: 'Of the worker’s own log.' },
 ];
 
@@ -219,6 +238,8 @@ export interface WorkerConfig {
   executor: ExecutorConfig;
   allowLocalSources: boolean;
   spoolQuota: number;
+  /** What must stay free on the disks that builds need. */
+  watermark: Watermark;
   logLevel: string;
 }
 
@@ -342,6 +363,7 @@ function configOf(dataDir: string, from: Settings): WorkerConfig {
       docker: {
         ...(host ? { host } : {}),
         ...(from.policyFile ? { policyFile: resolve(from.policyFile) } : {}),
+        imagesFile: join(dataDir, 'images.json'),
         slots: from.workerSlots,
         memory: from.stepMemory,
         ...(from.stepCpus === undefined ? {} : { cpus: from.stepCpus }),
@@ -353,6 +375,7 @@ function configOf(dataDir: string, from: Settings): WorkerConfig {
     },
     allowLocalSources: from.allowLocalSources,
     spoolQuota: from.spoolQuota,
+    watermark: { bytes: from.workerMinFree, inodes: from.workerMinFreeInodes },
     logLevel: from.logLevel,
   };
 }

@@ -6,13 +6,14 @@
 import { FarmError } from '@impgem/kit';
 import type { AttemptRef, ExitWhy, WorkerEvent } from '@impgem/protocol';
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readFile, realpath, statfs } from 'node:fs/promises';
+import { mkdir, readFile, realpath } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { pino, type Logger } from 'pino';
 import { Builds, Uploads } from './build/index.js';
 import { ConfigError, readConfig, type WorkerConfig } from './config.js';
+import { Disk } from './disk/index.js';
 import { createExecutor, type Executor } from './executor/index.js';
 import { credentialOf } from './registration.js';
 import { dial, Session } from './session/index.js';
@@ -95,6 +96,9 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const hello = await helloOf(config);
   const credential = await orFatal(EXIT.credential, credentialOf(config, hello, log));
   const executor = await orFatal(EXIT.executor, opened(config, credential.farm, credential.id));
+  const { dataDir, watermark } = config;
+  const disk = new Disk({ dataDir, storage: executor.storage, watermark, log });
+  let leaked = 0;
   const uploads = new Uploads();
   const report = (event: WorkerEvent): void => session.dispatch(event);
   const builds = new Builds(
@@ -115,17 +119,22 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const session = new Session({
     hello,
     dial: () => dial(config.dialing, credential.token),
-    diskFree: () => diskFree(config.dataDir),
+    vitals: () => ({ ...disk.report, leaked }),
     uploads,
     log: log.child({ worker: credential.id }),
   });
-  await sweep(executor, [], log);
-  const timer = setInterval(() => void sweep(executor, builds.attempts, log), SWEEP_MS);
+  const clean = async (keep: readonly AttemptRef[]): Promise<void> => {
+    leaked += await sweep(executor, keep, log);
+  };
+  await clean([]);
+  const timer = setInterval(() => void clean(builds.attempts), SWEEP_MS);
+  await disk.start();
   session.start(builds, await builds.recover());
   log.info({ name: credential.name, master: config.dialing.masterUrl }, 'ready');
   obey(session, log);
   const { why, message } = await session.ended;
   clearInterval(timer);
+  disk.stop();
   log[why === 'drained' ? 'info' : 'fatal']({ why }, advised(why, message));
   await within(SETTLE_MS, builds.settled(), log);
   await within(SETTLE_MS, executor.close(), log);
@@ -196,18 +205,18 @@ async function lock(dataDir: string): Promise<void> {
   server.unref();
 }
 
-async function diskFree(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  // Some file systems of the network claim more than the wire can say.
-  return Math.min(bavail * bsize, Number.MAX_SAFE_INTEGER);
-}
-
-async function sweep(executor: Executor, keep: readonly AttemptRef[], log: Logger): Promise<void> {
+async function sweep(
+  executor: Executor,
+  keep: readonly AttemptRef[],
+  log: Logger,
+): Promise<number> {
   try {
     const removed = await executor.sweep(keep);
     if (removed > 0) log.warn({ removed }, 'removed what an earlier process left behind');
+    return removed;
   } catch (err) {
     log.error({ err }, 'the sweep failed; the next one tries again');
+    return 0;
   }
 }
 

@@ -74,7 +74,7 @@ export interface Worker {
   /** UUID. */
   id: string;
   name: string;
-  state: 'online' | 'suspect' | 'lost' | 'offline' | 'draining' | 'revoked';
+  state: 'online' | 'suspect' | 'lost' | 'offline' | 'draining' | 'low-disk' | 'revoked';
   labels: string[];
   executor: 'docker' | 'host' | 'scripted' | null;
   slots: number;
@@ -85,7 +85,13 @@ export interface Worker {
   connectedAt: string | null;
   lastSeenAt: string | null;
   registeredAt: string;
+  /** Bytes and inodes free where it keeps its data, and where its engine keeps images; null: not known. */
   diskFree: number | null;
+  inodesFree: number | null;
+  engineDiskFree: number | null;
+  engineInodesFree: number | null;
+  /** Which disk is below its watermark, so that it is given no work. */
+  lowDisk: string | null;
 }
 /** What `POST /workers/register` and `POST /workers/:id/rotate` answer: `igw_<id>_<secret>`. */
 export interface WorkerCredential {

@@ -862,7 +862,7 @@ export interface components {
             id: string;
             name: string;
             /** @enum {string} */
-            state: "online" | "suspect" | "lost" | "offline" | "draining" | "revoked";
+            state: "online" | "suspect" | "lost" | "offline" | "draining" | "low-disk" | "revoked";
             labels: string[];
             /** @enum {string|null} */
             executor: "docker" | "host" | "scripted" | null;
@@ -877,8 +877,14 @@ export interface components {
             lastSeenAt: string | null;
             /** Format: date-time */
             registeredAt: string;
-            /** @description bytes */
+            /** @description bytes, where it keeps its data */
             diskFree: number | null;
+            inodesFree: number | null;
+            /** @description bytes, where its engine keeps images; null when it cannot see that */
+            engineDiskFree: number | null;
+            engineInodesFree: number | null;
+            /** @description which disk is below its watermark, so that it is given no work */
+            lowDisk: string | null;
         };
         WorkerWish: {
             /**

@@ -4,6 +4,7 @@ import type {
   ArtifactDone,
   ArtifactOffer,
   Assign,
+  Heartbeat,
   Hello,
   HeldVerdict,
   JournalEvent,
@@ -106,7 +107,7 @@ export type MasterCommand =
   /** More work is wanted. */
   | { type: 'hungry' }
   | { type: 'condition'; condition: 'online' | 'suspect' | 'draining' }
-  | { type: 'disk'; free: number };
+  | { type: 'disk'; heartbeat: Heartbeat };
 
 export interface MasterDecision {
   state: MasterState;

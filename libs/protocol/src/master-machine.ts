@@ -181,7 +181,7 @@ function open(state: MasterState, message: WorkerMessage): MasterDecision {
       return { state: { ...state, credit }, commands: [{ type: 'hungry' }] };
     }
     case 'heartbeat':
-      return { state, commands: [{ type: 'disk', free: message.diskFree }] };
+      return { state, commands: [{ type: 'disk', heartbeat: message }] };
     case 'drain':
       // Said again it changes nothing; each would be written down.
       if (state.draining) return { state, commands: [] };

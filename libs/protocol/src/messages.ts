@@ -181,6 +181,17 @@ export class Heartbeat {
   @IsInt() @Min(0) @Max(INT4) running!: number;
   /** Free bytes where the worker keeps its data. */
   @IsInt() @Min(0) @Max(SAFE) diskFree!: number;
+  /** Free inodes there; absent when the file system does not count them. */
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) inodesFree?: number;
+  /** The same where the engine keeps images and volumes; absent when the worker cannot see that. */
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) engineDiskFree?: number;
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) engineInodesFree?: number;
+  /** Why it wants no work: which disk is below its watermark. Absent while all is well. */
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(500) lowDisk?: string;
+  /** Objects of the engine that sweeps of this worker process found left behind, and removed. */
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) leaked?: number;
+  /** Images that this worker process removed to make room. */
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) evicted?: number;
 }
 
 /** The worker finishes what it has and takes nothing new; open credit is void. */

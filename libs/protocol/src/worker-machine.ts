@@ -246,6 +246,8 @@ function received(turn: Turn, message: MasterMessage): void {
       { type: 'timer', name: 'heartbeat', inMs: message.heartbeatMs },
       { type: 'online', welcome: message },
     );
+    // Before the credit: a master must know of a full disk before it hands out work.
+    beat(turn);
     if (state.draining) turn.emit({ type: 'send', message: { type: 'drain' } });
     welcomed(turn, message);
     turn.grant();
@@ -253,6 +255,11 @@ function received(turn: Turn, message: MasterMessage): void {
   }
   if (state.phase !== 'open') return turn.close(CLOSE.badMessage, `${message.type} before welcome`);
   take(turn, message);
+}
+
+function beat(turn: Turn): void {
+  const running = [...turn.state.builds.values()].filter((build) => build.phase === 'running');
+  turn.emit({ type: 'heartbeat', running: running.length });
 }
 
 function timer(turn: Turn, name: Extract<WorkerEvent, { type: 'timer' }>['name']): void {
@@ -269,11 +276,8 @@ function timer(turn: Turn, name: Extract<WorkerEvent, { type: 'timer' }>['name']
       if (state.phase !== 'open' || !state.welcome) return;
       if (chance.now - state.heardAt > state.limits.silenceMs)
         return turn.close(CLOSE.silent, 'nothing heard from the master');
-      const running = [...state.builds.values()].filter((build) => build.phase === 'running');
-      turn.emit(
-        { type: 'heartbeat', running: running.length },
-        { type: 'timer', name: 'heartbeat', inMs: state.welcome.heartbeatMs },
-      );
+      beat(turn);
+      turn.emit({ type: 'timer', name: 'heartbeat', inMs: state.welcome.heartbeatMs });
       return;
     }
     case 'stop':

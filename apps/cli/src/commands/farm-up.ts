@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { every, type Artifact, type Build, type Client } from '@impgem/client';
+import { FarmError } from '@impgem/kit';
 import { Option, type Command } from 'commander';
 import { connection, titleOf, type Cli, type Connection } from '../cli.js';
 import { DEFAULT_DATA, DEFAULT_PORT, inherited, quickstartImage } from '../config.js';
@@ -122,7 +123,12 @@ class Up {
       IMPGEM_REGISTRATION_TOKEN: registration?.token,
     });
     this.#remember(target.url);
-    const poll = async () => ((await findWorker(client))?.state === 'online' ? true : undefined);
+    const poll = async () => {
+      const found = await findWorker(client);
+      if (found?.lowDisk)
+        throw new FarmError('low-disk', `the worker takes no work: ${found.lowDisk}`);
+      return found?.state === 'online' ? true : undefined;
+    };
     await worker.waitFor('online', { poll }, { ms: WORKER_MS, signal });
   }
 

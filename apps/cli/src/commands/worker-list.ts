@@ -37,5 +37,7 @@ export function addWorkerList(workers: Command, { terminal }: Cli): void {
         'version',
       ];
       table(terminal, headings, rows);
+      for (const { name, lowDisk } of all)
+        if (lowDisk !== null) terminal.say(`${name} takes no work: ${lowDisk}`);
     });
 }

@@ -15,6 +15,7 @@ import { Dispatcher, Leases } from '../scheduling/index.js';
 import { mayClaim } from './registration.js';
 import type { Greeting, ServeWorker } from './serve-worker.js';
 import {
+  diskOf,
   markConnected,
   markDeparted,
   markDraining,
@@ -74,6 +75,12 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   ) {
     this.#forget = access.onRevoked(() => void this.#recheckSoon());
     connectedGauge(() => this.#all.values());
+    toldCounter(LEAKED, 'Objects of the engine that a worker found left behind, and removed', () =>
+      [...this.#byWorker.values()].map((session) => [session, session.heartbeat?.leaked]),
+    );
+    toldCounter(EVICTED, 'Images that a worker removed to make room', () =>
+      [...this.#byWorker.values()].map((session) => [session, session.heartbeat?.evicted]),
+    );
   }
 
   onApplicationBootstrap(): void {
@@ -288,7 +295,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     const seen = [...this.#byWorker].map(([id, session]) => ({
       id,
       silentMs: session.silentMs(),
-      diskFree: session.diskFree,
+      ...(session.heartbeat && diskOf(session.heartbeat)),
     }));
     try {
       if (seen.length > 0) await markSeen(this.db, seen);
@@ -338,7 +345,9 @@ const CONNECTED = 'impgem_workers_connected';
 const PAUSED = 'impgem_worker_sockets_paused';
 const CLOSES = 'impgem_worker_closes_total';
 const PAUSES = 'impgem_worker_pauses_total';
-const METRICS = [CONNECTED, PAUSED, CLOSES, PAUSES];
+const LEAKED = 'impgem_leaked_objects_total';
+const EVICTED = 'impgem_images_evicted_total';
+const METRICS = [CONNECTED, PAUSED, CLOSES, PAUSES, LEAKED, EVICTED];
 
 function connectedGauge(sessions: () => Iterable<WorkerSession>): void {
   for (const name of [CONNECTED, PAUSED]) register.removeSingleMetric(name);
@@ -355,6 +364,24 @@ function connectedGauge(sessions: () => Iterable<WorkerSession>): void {
     name: PAUSED,
     help: 'Worker sockets that are not read, since too much waits to be stored',
     collect: (): void => paused.set([...sessions()].filter(({ isPaused }) => isPaused).length),
+  });
+}
+
+/** What workers count themselves; a worker that starts anew begins at 0, as counters may. */
+function toldCounter(
+  name: string,
+  help: string,
+  told: () => [WorkerSession, number | undefined][],
+): void {
+  register.removeSingleMetric(name);
+  const counter: Counter = new Counter({
+    name,
+    help,
+    labelNames: ['worker'],
+    collect(): void {
+      counter.reset();
+      for (const [{ worker }, count] of told()) counter.inc({ worker: worker.name }, count ?? 0);
+    },
   });
 }
 

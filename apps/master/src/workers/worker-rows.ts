@@ -1,5 +1,5 @@
 /** The statements about rows of `workers` that connections cause. */
-import type { Hello } from '@impgem/protocol';
+import type { Heartbeat, Hello } from '@impgem/protocol';
 import type { Tx } from '../platform/index.js';
 
 /** Who a credential stands for, read once when its connection is opened. */
@@ -56,10 +56,25 @@ export async function markDeparted(tx: Tx, gone: readonly Departure[]): Promise<
   return rows.map(({ name }) => name);
 }
 
-export interface Sighting {
+/** What a heartbeat says of a worker's disks, as its row has it. */
+export interface DiskFacts {
+  diskFree: number;
+  inodesFree: number | null;
+  engineDiskFree: number | null;
+  engineInodesFree: number | null;
+  lowDisk: string | null;
+}
+
+export function diskOf(heartbeat: Heartbeat): DiskFacts {
+  const { diskFree, inodesFree = null, engineDiskFree = null } = heartbeat;
+  const { engineInodesFree = null, lowDisk = null } = heartbeat;
+  return { diskFree, inodesFree, engineDiskFree, engineInodesFree, lowDisk };
+}
+
+/** Without disks as long as no heartbeat has come. */
+export interface Sighting extends Partial<DiskFacts> {
   id: string;
   silentMs: number;
-  diskFree: number | null;
 }
 
 export async function markSeen(tx: Tx, seen: readonly Sighting[]): Promise<void> {
@@ -126,9 +141,17 @@ const DISCONNECT = `
   WHERE w.id = g.id AND w.connected_at = g.connected_at AND w.disconnected_at IS NULL
   RETURNING w.name`;
 const SEEN = `
-  UPDATE workers w SET disk_free = coalesce(s."diskFree", w.disk_free),
+  UPDATE workers w SET
+         (disk_free, inodes_free, engine_disk_free, engine_inodes_free, low_disk) = (
+           SELECT s."diskFree", s."inodesFree", s."engineDiskFree", s."engineInodesFree", s."lowDisk"
+           WHERE s."diskFree" IS NOT NULL
+           UNION ALL
+           SELECT w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk
+           WHERE s."diskFree" IS NULL),
          last_seen_at = greatest(w.last_seen_at, now() - s."silentMs" * interval '1 millisecond')
-  FROM jsonb_to_recordset($1::jsonb) AS s(id uuid, "silentMs" float8, "diskFree" bigint)
+  FROM jsonb_to_recordset($1::jsonb) AS s(
+    id uuid, "silentMs" float8, "diskFree" bigint, "inodesFree" bigint, "engineDiskFree" bigint,
+    "engineInodesFree" bigint, "lowDisk" text)
   WHERE w.id = s.id`;
 const STANDINGS = `
   SELECT id, revoked_at IS NOT NULL AS revoked, encode(secret_hash, 'hex') AS "secretHash",

@@ -12,6 +12,7 @@ import {
   type ArtifactFrame,
   type ArtifactOffer,
   type CloseCode,
+  type Heartbeat,
   type Hello,
   type MasterCommand,
   type MasterEvent,
@@ -31,6 +32,9 @@ import type { Assignment, Claimant, Taker } from '../scheduling/index.js';
 import type { ServeWorker } from './serve-worker.js';
 import { storable } from './storable.js';
 import type { WorkerIdentity } from './worker-rows.js';
+
+/** As people see it, while it is connected. */
+export type Condition = 'online' | 'suspect' | 'draining' | 'low-disk';
 
 /** Bytes of one worker that are received and not stored, above which its socket is not read. */
 const PENDING_PER_WORKER = 4 * 1024 * 1024;
@@ -57,7 +61,8 @@ export class WorkerSession implements JournalSource, Taker {
   #paused = false;
   /** The process that said hello. */
   process: string | undefined;
-  diskFree: number | null = null;
+  /** The last one of this connection. */
+  heartbeat: Heartbeat | undefined;
   /** Per artifact, what is being done with its frames, in their order. */
   readonly #artifacts = new Map<string, Promise<void>>();
 
@@ -81,8 +86,15 @@ export class WorkerSession implements JournalSource, Taker {
 
   // ── For the sessions' registry ──
 
-  get condition(): 'online' | 'suspect' | 'draining' {
-    return this.#condition;
+  get condition(): Condition {
+    return this.#condition === 'online' && this.lowDisk !== undefined
+      ? 'low-disk'
+      : this.#condition;
+  }
+
+  /** Why it is given no work, if a disk of it is low. */
+  get lowDisk(): string | undefined {
+    return this.heartbeat?.lowDisk;
   }
 
   get isOpen(): boolean {
@@ -150,7 +162,8 @@ export class WorkerSession implements JournalSource, Taker {
   }
 
   credit(): number {
-    return this.#state.phase === 'open' && !this.#paused ? this.#state.credit : 0;
+    const { phase, credit } = this.#state;
+    return phase === 'open' && !this.#paused && this.lowDisk === undefined ? credit : 0;
   }
 
   assign(assignments: Assignment[]): boolean {
@@ -244,8 +257,17 @@ export class WorkerSession implements JournalSource, Taker {
         if (command.condition === 'draining') this.serve.draining(this);
         return;
       case 'disk':
-        this.diskFree = command.free;
+        return this.#beat(command.heartbeat);
     }
+  }
+
+  #beat(heartbeat: Heartbeat): void {
+    const { lowDisk: before } = this;
+    this.heartbeat = heartbeat;
+    const { name: worker } = this.worker;
+    if (this.lowDisk !== undefined && before === undefined)
+      log.warn({ worker, why: this.lowDisk }, 'a disk of the worker is low; it is given no work');
+    if (this.lowDisk === undefined && before !== undefined) this.serve.dispatcher.wake();
   }
 
   #send(message: MasterMessage): void {

@@ -9,13 +9,27 @@ const ROW: WorkerFacts = {
   disconnected_at: null,
   last_seen_at: ago(10),
   draining: false,
+  low_disk: null,
   running: 1,
 };
 
 describe('the state of a worker', () => {
-  it.each<[string, Partial<WorkerFacts>, 'suspect' | undefined, string]>([
+  it.each<[string, Partial<WorkerFacts>, 'suspect' | 'low-disk' | undefined, string]>([
     ['is online while its master hears it', {}, undefined, 'online'],
     ['is draining when it said so', { draining: true }, undefined, 'draining'],
+    ['is low on disk when it said so', { low_disk: 'full' }, undefined, 'low-disk'],
+    [
+      'is draining rather than low on disk',
+      { draining: true, low_disk: 'full' },
+      undefined,
+      'draining',
+    ],
+    [
+      'is offline, however full its disk was',
+      { low_disk: 'full', disconnected_at: ago(5), running: 0 },
+      undefined,
+      'offline',
+    ],
     ['is what its own connection knows', {}, 'suspect', 'suspect'],
     ['is revoked above all', { revoked_at: ago(1) }, 'suspect', 'revoked'],
     [

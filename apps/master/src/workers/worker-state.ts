@@ -1,5 +1,6 @@
 import type { Worker } from '@impgem/client';
 import { MASTER_LIMITS } from '@impgem/protocol';
+import type { Condition } from './worker-session.js';
 
 /** How often a master writes down whom it hears. */
 export const SEEN_FLUSH_MS = 20_000;
@@ -12,6 +13,7 @@ export interface WorkerFacts {
   disconnected_at: Date | null;
   last_seen_at: Date | null;
   draining: boolean;
+  low_disk: string | null;
   /** Builds it holds. */
   running: number;
 }
@@ -20,16 +22,12 @@ export interface WorkerFacts {
  * The state of a worker as people see it. `here` is what this master's own connection knows, which is fresher
  * than the row; a worker of another master is told from the row alone.
  */
-export function shownState(
-  row: WorkerFacts,
-  now: Date,
-  here?: 'online' | 'suspect' | 'draining',
-): Worker['state'] {
+export function shownState(row: WorkerFacts, now: Date, here?: Condition): Worker['state'] {
   if (row.revoked_at) return 'revoked';
   if (here) return here;
   const silentMs = now.getTime() - (row.last_seen_at?.getTime() ?? 0);
   if (row.connected_at && !row.disconnected_at && silentMs < STALE_MS)
-    return row.draining ? 'draining' : 'online';
+    return row.draining ? 'draining' : row.low_disk === null ? 'online' : 'low-disk';
   if (row.running === 0) return 'offline';
   return silentMs < MASTER_LIMITS.lostMs ? 'suspect' : 'lost';
 }

@@ -47,7 +47,7 @@ const LABEL_RULE = {
   message:
     'a label has 1 to 100 letters, digits and . _ / = -, and begins with a letter or a digit',
 };
-const STATES = ['online', 'suspect', 'lost', 'offline', 'draining', 'revoked'] as const;
+const STATES = ['online', 'suspect', 'lost', 'offline', 'draining', 'low-disk', 'revoked'] as const;
 
 export class RegistrationTokenWish {
   @ApiPropertyOptional({ type: 'integer', default: 1, minimum: 1, maximum: 10_000 })
@@ -137,8 +137,22 @@ class WorkerDto implements Worker {
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) connectedAt!: string | null;
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) lastSeenAt!: string | null;
   @ApiProperty({ format: 'date-time' }) registeredAt!: string;
-  @ApiProperty({ type: 'integer', nullable: true, description: 'bytes' })
+  @ApiProperty({ type: 'integer', nullable: true, description: 'bytes, where it keeps its data' })
   diskFree!: number | null;
+  @ApiProperty({ type: 'integer', nullable: true }) inodesFree!: number | null;
+  @ApiProperty({
+    type: 'integer',
+    nullable: true,
+    description: 'bytes, where its engine keeps images; null when it cannot see that',
+  })
+  engineDiskFree!: number | null;
+  @ApiProperty({ type: 'integer', nullable: true }) engineInodesFree!: number | null;
+  @ApiProperty({
+    type: String,
+    nullable: true,
+    description: 'which disk is below its watermark, so that it is given no work',
+  })
+  lowDisk!: string | null;
 }
 
 @ApiTags('workers')

@@ -202,6 +202,36 @@ describe('a connection', () => {
     await until(async () => (await shown(credential.name)).state === 'offline');
   });
 
+  it('is given no work while a disk of it is low, and shown why', async () => {
+    const full = await newWorker();
+    const worker = await greeted(full);
+    const disk = { diskFree: 5, inodesFree: 7, engineDiskFree: 9, leaked: 3, evicted: 2 };
+    const lowDisk = '/data has 0 MiB free';
+    worker.send({ type: 'heartbeat', running: 0, ...disk, lowDisk });
+    worker.send({ type: 'credit', add: 1 });
+    await until(async () => (await shown(full.name)).state === 'low-disk');
+    const { leaked: _, evicted: __, ...facts } = disk;
+    expect(await shown(full.name)).toMatchObject({ ...facts, engineInodesFree: null, lowDisk });
+    const metrics = await fetch(`${master.url}/metrics`, {
+      headers: { authorization: `Bearer ${master.token}` },
+    }).then((response) => response.text());
+    expect(metrics).toContain(`impgem_leaked_objects_total{worker="${full.name}"} 3`);
+    expect(metrics).toContain(`impgem_images_evicted_total{worker="${full.name}"} 2`);
+    expect(metrics).toContain('impgem_workers_connected{condition="low-disk"} 1');
+    // The look that gives the second request away has passed over the first.
+    const request = await submit(full.name);
+    const well = await newWorker();
+    const other = await greeted(well);
+    other.send({ type: 'credit', add: 1 });
+    await submit(well.name);
+    await other.next('assign');
+    expect(worker.messages.filter(({ type }) => type === 'assign')).toEqual([]);
+    expect(await ask('GET', `/build-requests/${request}`)).toMatchObject({ state: 'pending' });
+    worker.send({ type: 'heartbeat', running: 0, diskFree: 1e10 });
+    await worker.next('assign');
+    expect(await shown(full.name)).toMatchObject({ state: 'online', lowDisk: null });
+  });
+
   it('claims only the labels that its registration token allows', async () => {
     const { token } = await registrationToken({ labels: ['gpu'] });
     const credential = await register(token, 'gpu-1');

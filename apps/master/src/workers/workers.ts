@@ -6,6 +6,7 @@ import { Events } from '../events/index.js';
 import { Database, pageOf, type PageQuery } from '../platform/index.js';
 import { Leases } from '../scheduling/index.js';
 import { Sessions } from './sessions.js';
+import { diskOf, type DiskFacts } from './worker-rows.js';
 import { shownState, type WorkerFacts } from './worker-state.js';
 
 interface WorkerRow extends WorkerFacts {
@@ -17,6 +18,9 @@ interface WorkerRow extends WorkerFacts {
   version: string | null;
   platform: Worker['platform'];
   disk_free: number | null;
+  inodes_free: number | null;
+  engine_disk_free: number | null;
+  engine_inodes_free: number | null;
   registered_at: Date;
 }
 
@@ -91,9 +95,19 @@ export class Workers {
       connectedAt: row.disconnected_at ? null : (row.connected_at?.toISOString() ?? null),
       lastSeenAt: seen?.toISOString() ?? null,
       registeredAt: row.registered_at.toISOString(),
-      diskFree: here?.diskFree ?? row.disk_free,
+      ...(here?.heartbeat ? diskOf(here.heartbeat) : diskOfRow(row)),
     };
   }
+}
+
+function diskOfRow(row: WorkerRow): Pick<Worker, keyof DiskFacts> {
+  return {
+    diskFree: row.disk_free,
+    inodesFree: row.inodes_free,
+    engineDiskFree: row.engine_disk_free,
+    engineInodesFree: row.engine_inodes_free,
+    lowDisk: row.low_disk,
+  };
 }
 
 /** What can be no name is not even asked for: Postgres takes no NUL. */
@@ -107,7 +121,8 @@ function unknown(name: string): FarmError {
 }
 
 const SELECT = `
-  SELECT w.id, w.name, w.labels, w.executor, w.slots, w.version, w.platform, w.disk_free, w.draining,
+  SELECT w.id, w.name, w.labels, w.executor, w.slots, w.version, w.platform, w.draining,
+         w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk,
          w.registered_at, w.connected_at, w.disconnected_at, w.last_seen_at, w.revoked_at,
          (SELECT count(*) FROM leases l WHERE l.worker_id = w.id AND l.lost_at IS NULL) AS running
   FROM workers w`;

@@ -29,6 +29,8 @@ export interface DockerConfig {
   slots: number;
   /** Folder of Docker's own `config.json` with the registries' credentials; `~/.docker` when absent. */
   credentialsDir?: string;
+  /** Where is kept in mind which images this worker pulled; in memory alone when absent. */
+  imagesFile?: string;
   /** Name servers for steps; the engine's choice when empty. */
   resolvers: readonly string[];
 }

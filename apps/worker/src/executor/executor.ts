@@ -76,6 +76,14 @@ export interface Workspace {
   dispose(): Promise<void>;
 }
 
+/** What an executor keeps on a disk, and can fetch again. */
+export interface Storage {
+  /** The folder that lies on that disk; absent where this machine cannot see it. */
+  root(): Promise<string | undefined>;
+  /** Removes what the farm fetched and nobody uses, the longest unused first, until there is enough room; answers the names. */
+  evict(enough: () => Promise<boolean>): Promise<string[]>;
+}
+
 /**
  * Runs steps. Implementations: `docker` (containers), `host` (processes, only when the worker's own config
  * allows it) and `scripted` (a play written in the step's text, for tests). `contract.ts` is the suite that all
@@ -96,6 +104,8 @@ export interface Workspace {
  */
 export interface Executor {
   readonly name: ExecutorName;
+  /** What it keeps on a disk besides the worker's data folder. */
+  readonly storage?: Storage;
   /** Checks that steps can run here; a `FarmError` says what is missing and how to mend it. */
   open(identity: Identity): Promise<void>;
   /** A fresh, empty workspace on a slot (0 … slots − 1); no two live workspaces share a slot. */

@@ -63,7 +63,7 @@ async function startWorker(folder = dataDir, slots = 2) {
     limits: { ...WORKER_LIMITS, quickWithinMs: 5, longLivedMs: 0, stopMs: 1000 },
     dial: () =>
       dial({ masterUrl: `http://127.0.0.1:${port}`, allowInsecure: false, noProxy: [] }, token),
-    diskFree: async () => 1,
+    vitals: () => ({ diskFree: 1 }),
     uploads,
     log,
   });

@@ -10,6 +10,7 @@ import {
   type AttemptRef,
   type ExitWhy,
   type FoundBuild,
+  type Heartbeat,
   type SentRecord,
   type TimerName,
   type Welcome,
@@ -37,8 +38,8 @@ export interface SessionOrder {
   limits?: WorkerLimits;
   /** Opens a socket to the master. */
   dial: () => WebSocket;
-  /** Free bytes where the worker keeps its data. */
-  diskFree: () => Promise<number>;
+  /** What heartbeats say besides. */
+  vitals: () => Omit<Heartbeat, 'type' | 'running'>;
   uploads: Uploads;
   log: Logger;
 }
@@ -104,7 +105,7 @@ export class Session {
       case 'send':
         return this.send(command.message);
       case 'heartbeat':
-        return void this.beat(command.running);
+        return this.beat(command.running);
       case 'timer':
         return this.set(command.name, command.inMs);
       case 'timer.clear':
@@ -216,11 +217,10 @@ export class Session {
     link.text(workerCodec.stringify(message));
   }
 
-  private async beat(running: number): Promise<void> {
+  private beat(running: number): void {
     const { link } = this;
-    const diskFree = await this.order.diskFree();
     if (!link || link.gone.aborted) return;
-    this.sendOver(link, { type: 'heartbeat', running, diskFree });
+    this.sendOver(link, { type: 'heartbeat', running, ...this.order.vitals() });
     link.socket.ping();
   }
 

@@ -16,12 +16,24 @@ const worker = (rest: Partial<Worker>): Worker => ({
   lastSeenAt: null,
   registeredAt: '2026-01-01T00:00:00Z',
   diskFree: null,
+  inodesFree: null,
+  engineDiskFree: null,
+  engineInodesFree: null,
+  lowDisk: null,
   ...rest,
 });
 
 it('says that no worker is connected', () => {
   expect(waitingFor([], [])).toMatchObject({ none: true });
   expect(waitingFor([], [worker({ state: 'lost' })]).text).toMatch(/No worker is connected/);
+});
+
+it('says which disk keeps the only workers from taking it', () => {
+  const full = worker({ state: 'low-disk', lowDisk: '/data has 5 MiB free' });
+  expect(waitingFor([], [full])).toEqual({
+    text: 'No worker takes work: w: /data has 5 MiB free.',
+    none: true,
+  });
 });
 
 it('says that no worker has the labels', () => {

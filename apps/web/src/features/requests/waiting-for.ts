@@ -5,8 +5,11 @@ export function waitingFor(
   labels: readonly string[],
   workers: readonly Worker[],
 ): { text: string; none: boolean } {
-  const online = workers.filter((worker) => worker.state === 'online');
+  const online = workers.filter(({ state }) => state === 'online');
+  const full = workers.filter(({ state }) => state === 'low-disk');
   const able = online.filter((worker) => labels.every((label) => worker.labels.includes(label)));
+  if (online.length === 0 && full.length > 0)
+    return { text: `No worker takes work: ${full[0]?.name}: ${full[0]?.lowDisk}.`, none: true };
   if (online.length === 0)
     return { text: 'No worker is connected: start one, or add one.', none: true };
   if (able.length === 0)

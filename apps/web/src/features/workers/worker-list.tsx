@@ -17,6 +17,7 @@ import styles from './workers.module.css';
 const MEANINGS: Record<Worker['state'], string> = {
   online: 'Connected',
   draining: 'Connected; finishes what it has and takes nothing new',
+  'low-disk': 'Connected; takes no work, since a disk is nearly full',
   suspect: 'Silent for a moment; keeps its builds',
   lost: 'Silent for long; its builds are handed out again soon',
   offline: 'Not connected',
@@ -138,7 +139,12 @@ function Platform({
     formatBytes(platform.memory),
     worker.diskFree === null ? undefined : `${formatBytes(worker.diskFree)} free`,
   ];
-  return <div className={table.sub}>{facts.filter(Boolean).join(' · ')}</div>;
+  return (
+    <>
+      <div className={table.sub}>{facts.filter(Boolean).join(' · ')}</div>
+      {worker.lowDisk !== null && <div className={table.sub}>{worker.lowDisk}</div>}
+    </>
+  );
 }
 
 /** Taken and free places, as many as fit; always the numbers too. */

@@ -16,10 +16,12 @@ import { DockerWorkspace } from './docker-workspace.js';
 import { connect, engineFailure, noEngine, statusOf, wordsOf } from './engine.js';
 import { holderImage } from './holder-image.js';
 import { Holders } from './holders.js';
+import { ImageStorage } from './image-storage.js';
 import { Images } from './images.js';
 import { labelsOf, nameOf } from './labels.js';
-import { checkImage, loadPolicy, loosened } from './policy.js';
+import { checkImage, isPinned, loadPolicy, loosened } from './policy.js';
 import type { Policy } from './policy.js';
+import { PulledImages } from './pulled-images.js';
 import { stepOptions } from './step-options.js';
 import { parseSubnet } from './subnets.js';
 import { sweep } from './sweep.js';
@@ -38,6 +40,7 @@ interface Opened {
  */
 export class DockerExecutor implements Executor {
   readonly name = 'docker';
+  readonly storage: ImageStorage;
   readonly #engine: Docker;
   readonly #images: Images;
   readonly #workspaces = new Set<DockerWorkspace>();
@@ -47,7 +50,16 @@ export class DockerExecutor implements Executor {
 
   constructor(private readonly config: DockerConfig) {
     this.#engine = connect(config.host);
-    this.#images = new Images(this.#engine, config.credentialsDir);
+    const pulled = new PulledImages(config.imagesFile);
+    const images = new Images(this.#engine, config.credentialsDir, pulled);
+    this.#images = images;
+    this.storage = new ImageStorage({
+      engine: this.#engine,
+      host: config.host,
+      pulled,
+      isPinned: (reference) => isPinned(this.#open().policy, reference),
+      isHeld: (reference) => images.isHeld(reference),
+    });
   }
 
   async open(identity: Identity): Promise<void> {
@@ -118,7 +130,9 @@ export class DockerExecutor implements Executor {
     checkImage(policy, step.image);
     checkWorkdir(step.workdir);
     throwIfAborted(signal);
+    let release: (() => void) | undefined;
     try {
+      release = this.#images.hold(step.image);
       const say = speaker(sink);
       const image = await this.#images.ensure(step.image, say.line, signal);
       say.line(`image ${image.reference} ${image.digest}`);
@@ -134,6 +148,8 @@ export class DockerExecutor implements Executor {
       return running;
     } catch (error) {
       throw engineFailure(error, `start the step ${step.name}`);
+    } finally {
+      release?.();
     }
   }
 

@@ -5,6 +5,10 @@ import type { Readable } from 'node:stream';
 
 export const DEFAULT_SOCKET = '/var/run/docker.sock';
 
+/** Whether the engine listens on a socket of this machine. */
+export const isLocal = (host: string | undefined): boolean =>
+  host === undefined || host.startsWith('/') || host.startsWith('unix://');
+
 /** A client of the engine at `host`; nothing is sent yet. */
 export function connect(host: string | undefined): Docker {
   if (host === undefined) return new Docker({ socketPath: DEFAULT_SOCKET });

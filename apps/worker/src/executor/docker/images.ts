@@ -2,6 +2,7 @@ import { deferred, FarmError } from '@impgem/kit';
 import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
 import { statusOf, wordsOf } from './engine.js';
+import { PulledImages } from './pulled-images.js';
 import { PullProgress } from './pull-progress.js';
 import type { PullEvent } from './pull-progress.js';
 import { credentialsFor } from './registry-credentials.js';
@@ -22,6 +23,8 @@ export interface FoundImage {
   reference: string;
   /** What it is exactly: the registry's digest, or the engine's id for a local image. */
   digest: string;
+  /** The engine's own. */
+  id: string;
 }
 
 /**
@@ -30,11 +33,29 @@ export interface FoundImage {
  */
 export class Images {
   readonly #pulls = new Map<string, Pull>();
+  /** How many steps are about to use each. */
+  readonly #held = new Map<string, number>();
 
   constructor(
     private readonly engine: Docker,
     private readonly dockerConfig: string | undefined,
+    private readonly pulled = new PulledImages(),
   ) {}
+
+  /** Until the returned function is called the image is not removed to make room. */
+  hold(name: string): () => void {
+    const reference = complete(name);
+    this.#held.set(reference, (this.#held.get(reference) ?? 0) + 1);
+    return () => {
+      const left = (this.#held.get(reference) ?? 1) - 1;
+      if (left > 0) this.#held.set(reference, left);
+      else this.#held.delete(reference);
+    };
+  }
+
+  isHeld(reference: string): boolean {
+    return this.#held.has(reference);
+  }
 
   /** Rejects with `image-unavailable` (the registry's answer and what to do) or `cancelled`. */
   async ensure(
@@ -44,17 +65,23 @@ export class Images {
   ): Promise<FoundImage> {
     const reference = complete(name);
     const there = await this.#find(reference);
-    if (there) return there;
+    if (there) {
+      await this.pulled.used(reference);
+      return there;
+    }
     await this.#pull(reference, say, signal);
     const pulled = await this.#find(reference);
-    if (pulled) return pulled;
+    if (pulled) {
+      await this.pulled.pulled(reference, pulled.id);
+      return pulled;
+    }
     throw unavailable(reference, 'the pull ended, yet the engine does not have it');
   }
 
   async #find(reference: string): Promise<FoundImage | undefined> {
     try {
       const { Id, RepoDigests } = await this.engine.getImage(reference).inspect();
-      return { reference, digest: RepoDigests?.[0]?.split('@')[1] ?? Id };
+      return { reference, digest: RepoDigests?.[0]?.split('@')[1] ?? Id, id: Id };
     } catch (error) {
       if (statusOf(error) === 404) return undefined;
       throw error;

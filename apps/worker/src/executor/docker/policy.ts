@@ -37,6 +37,12 @@ export class Policy {
   @IsArray()
   @Matches(/^[A-Z][A-Z_]+$/, { each: true })
   capabilities: string[] = [];
+  /** Images that are never removed to make room; `*` stands for any characters. */
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(1000)
+  @IsString({ each: true })
+  pinnedImages: string[] = [];
   /** The most memory of a step. */
   @IsOptional() @IsInt() @Min(6 * 1024 * 1024) memory?: number;
   /** The most processors of a step. */
@@ -55,7 +61,16 @@ function complaints(errors: readonly ValidationError[]): string[] {
   );
 }
 
-const KEYS = ['images', 'network', 'mounts', 'capabilities', 'memory', 'cpus', 'pids'];
+const KEYS = [
+  'images',
+  'network',
+  'mounts',
+  'capabilities',
+  'pinnedImages',
+  'memory',
+  'cpus',
+  'pids',
+];
 
 /** Reads a policy from YAML text; throws a `FarmError` that names the file and each bad key. */
 export function parsePolicy(text: string, file: string): Policy {
@@ -102,6 +117,11 @@ export function checkImage(policy: Policy, image: string): void {
     'policy',
     `the image ${image} is not allowed on this worker; its policy lists ${images.join(', ') || 'none'}`,
   );
+}
+
+/** Whether the image must stay on this worker. */
+export function isPinned({ pinnedImages }: Policy, image: string): boolean {
+  return pinnedImages.some((pattern) => globMatches(pattern, image));
 }
 
 function globMatches(pattern: string, text: string): boolean {

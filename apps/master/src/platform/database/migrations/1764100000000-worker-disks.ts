@@ -1,0 +1,19 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** What heartbeats say of a worker's disks. */
+export class WorkerDisks1764100000000 implements MigrationInterface {
+  name = 'WorkerDisks1764100000000';
+
+  async up(query: QueryRunner): Promise<void> {
+    await query.query(`
+      ALTER TABLE workers
+        ADD COLUMN inodes_free bigint,
+        ADD COLUMN engine_disk_free bigint,
+        ADD COLUMN engine_inodes_free bigint,
+        ADD COLUMN low_disk text`);
+  }
+
+  async down(): Promise<void> {
+    throw new Error('migrations go forward only; restore a backup to go back');
+  }
+}

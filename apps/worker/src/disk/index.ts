@@ -1,0 +1,2 @@
+export { Disk, type DiskReport } from './disk.js';
+export type { Watermark } from './lowness.js';
