@@ -1,7 +1,7 @@
 import { constants, crc32, deflateRawSync, gunzipSync } from 'node:zlib';
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
-import { crc32Combine } from './crc32-combine.js';
+import { crc32Combine } from '@impgem/kit';
 import { acceptsGzip, gzipStream, type DeflatedChunk } from './gzip-stream.js';
 
 const stored = (bytes: Uint8Array): DeflatedChunk => ({

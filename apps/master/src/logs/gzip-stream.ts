@@ -1,4 +1,4 @@
-import { crc32Combine } from './crc32-combine.js';
+import { crc32Combine } from '@impgem/kit';
 
 /** A stored chunk: raw deflate that ends with a full flush, and the facts about what it inflates to. */
 export interface DeflatedChunk {
