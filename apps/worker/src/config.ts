@@ -204,7 +204,7 @@ export const SETTINGS: readonly Setting[] = [
     key: 'spoolQuota',
     env: 'IMPGEM_SPOOL_QUOTA',
     kind: 'size',
-    text: 'Disk for output that the master has not got yet; steps wait when it is used up.',
+    text: 'Disk for output that the master has not got yet; when it is used up for long, output is left out, and its log says so.',
   },
   {
     key: 'workerMinFree',

@@ -1,7 +1,8 @@
 /**
  * The worker program. It takes everything from environment and `worker.yml` (see config.ts), writes JSON logs on
  * stderr, and ends with one of `EXIT`. The first SIGTERM or SIGINT lets running builds finish and takes nothing
- * new; the second stops them: they end as `retry`, for another worker to take.
+ * new; the second stops them: they end as `retry`, for another worker to take. SIGUSR2 ends the worker at once and
+ * lets its builds run on, for the next start to take up, as KILL does, but with nothing held back meanwhile.
  */
 import { FarmError } from '@impgem/kit';
 import type { AttemptRef, ExitWhy, WorkerEvent } from '@impgem/protocol';
@@ -38,6 +39,8 @@ const EXIT = {
   locked: 6,
   /** Stopped before everything was delivered; the next start delivers it. */
   stopped: 7,
+  /** Left, by SIGUSR2: builds run on, and the next start takes them up. */
+  left: 8,
 } as const;
 
 const EXIT_OF: Record<ExitWhy, number> = {
@@ -51,6 +54,8 @@ const EXIT_OF: Record<ExitWhy, number> = {
 const SWEEP_MS = 5 * 60_000;
 /** What is given up at the end, when an engine does not answer. */
 const SETTLE_MS = 20_000;
+/** What a worker that leaves waits for: a request to the engine or two. */
+const LEAVE_MS = 5_000;
 
 /** An end with a message for people and a code for scripts. */
 class Fatal extends Error {
@@ -123,15 +128,18 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
     uploads,
     log: log.child({ worker: credential.id }),
   });
-  const clean = async (keep: readonly AttemptRef[]): Promise<void> => {
-    leaked += await sweep(executor, keep, log);
+  const found = await builds.recover();
+  const clean = async (): Promise<void> => {
+    leaked += await sweep(executor, builds.attempts, log);
   };
-  await clean([]);
-  const timer = setInterval(() => void clean(builds.attempts), SWEEP_MS);
+  await clean();
+  const timer = setInterval(() => void clean(), SWEEP_MS);
   await disk.start();
-  session.start(builds, await builds.recover());
+  session.start(builds, found);
+  builds.resume();
   log.info({ name: credential.name, master: config.dialing.masterUrl }, 'ready');
   obey(session, log);
+  process.once('SIGUSR2', () => void leave(executor, builds, log));
   const { why, message } = await session.ended;
   clearInterval(timer);
   disk.stop();
@@ -212,7 +220,8 @@ async function sweep(
 ): Promise<number> {
   try {
     const removed = await executor.sweep(keep);
-    if (removed > 0) log.warn({ removed }, 'removed what an earlier process left behind');
+    if (removed > 0)
+      log.warn({ removed }, 'removed what an earlier process left behind, and no build needs');
     return removed;
   } catch (err) {
     log.error({ err }, 'the sweep failed; the next one tries again');
@@ -229,6 +238,13 @@ function obey(session: Session, log: Logger): void {
       log.info({ signal: name }, signals === 1 ? 'drains: no new builds' : 'stops now');
       session.dispatch({ type: signals === 1 ? 'drain' : 'stop' });
     });
+}
+
+/** Ends the process as it is: what is in its memory is nothing that the next one could not find. */
+async function leave(executor: Executor, builds: Builds, log: Logger): Promise<never> {
+  log.info({ signal: 'SIGUSR2' }, 'leaves: builds run on, and the next start takes them up');
+  await within(LEAVE_MS, Promise.all([executor.leave(), builds.flushed()]), log);
+  process.exit(EXIT.left);
 }
 
 function advised(why: ExitWhy, message: string): string {

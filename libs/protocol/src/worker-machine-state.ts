@@ -66,7 +66,7 @@ export interface SentRecord {
 export interface BuildCursor extends AttemptRef {
   /** `running` until `build.finished` is in the journal; `leaving`: the master is done with it, the shell cleans up. */
   phase: 'running' | 'finished' | 'leaving';
-  /** Absent for builds found in the spool at start: they wait for nothing but delivery. */
+  /** Absent for ended builds found in the spool at start: they wait for nothing but delivery. */
   slot?: number;
   /** The last record in the journal; it is on disk. */
   seq: number;
@@ -177,20 +177,19 @@ export interface FoundBuild extends AttemptRef {
   /** The first and the last record that are still there; `first` = `seq` + 1 when none is. */
   first: number;
   seq: number;
+  /** Where it runs on; absent when its journal has an end. */
+  slot?: number;
 }
 
 export const keyOf = ({ build, epoch }: AttemptRef): string => `${build}-${epoch}`;
 
-/** The state before `start`. `found` are builds that an earlier process left, already ended in their journals. */
+/** The state before `start`. `found` are builds that an earlier process left: ended in their journals, or taken up. */
 export function initialWorkerState(
   hello: WorkerState['hello'],
   found: readonly FoundBuild[] = [],
   limits: WorkerLimits = WORKER_LIMITS,
 ): WorkerState {
-  const builds = found.map(({ build, epoch, first, seq }): [string, BuildCursor] => [
-    keyOf({ build, epoch }),
-    { build, epoch, phase: 'finished', seq, sent: first - 1, acked: first - 1, inFlight: [] },
-  ]);
+  const builds = found.map((one): [string, BuildCursor] => [keyOf(one), cursorOf(one)]);
   return {
     hello,
     limits,
@@ -206,4 +205,9 @@ export function initialWorkerState(
     pumps: 0,
     builds: new Map(builds),
   };
+}
+
+function cursorOf({ build, epoch, first, seq, slot }: FoundBuild): BuildCursor {
+  const at = { build, epoch, seq, sent: first - 1, acked: first - 1, inFlight: [] };
+  return slot === undefined ? { ...at, phase: 'finished' } : { ...at, phase: 'running', slot };
 }

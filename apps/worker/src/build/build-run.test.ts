@@ -8,7 +8,7 @@ import { FarmError } from '@impgem/kit';
 import tar from 'tar-stream';
 import { crc32, inflateRawSync } from 'node:zlib';
 import { createExecutor, DOCKER_DEFAULTS, type Executor } from '../executor/index.js';
-import type { NewRecord } from '../spool/index.js';
+import { Budget, type NewRecord } from '../spool/index.js';
 import { BuildRun, type BuildSurroundings } from './build-run.js';
 import { Uploads, type ArtifactLink } from './uploads.js';
 
@@ -93,9 +93,11 @@ function build(
         records.push(record);
         for (const look of seen.splice(0)) look();
       },
+      launching: async () => {},
     },
     {
       executor,
+      budget: new Budget(Infinity),
       uploads: link(stored).uploads,
       log: pino({ level: 'silent' }),
       checkout: async () => {

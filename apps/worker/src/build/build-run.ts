@@ -3,18 +3,29 @@ import { combine, worse, type BuildPlan, type PlannedStep, type Result } from '@
 import type { BuildEvent, Reason } from '@impgem/protocol';
 import type { Logger } from 'pino';
 import type { Attempt, Executor, Workspace } from '../executor/executor.js';
-import type { NewRecord } from '../spool/index.js';
+import { REVISION, type Budget, type NewRecord, type OpenStep } from '../spool/index.js';
 import type { checkout } from '../workspace/index.js';
 import { collectArtifacts } from './artifacts-step.js';
-import { runCommand } from './command-step.js';
+import { runCommand, type Done } from './command-step.js';
 import { StepLog } from './step-log.js';
-import { failedEnding, stoppedEnding, Stopper, type Ending, type Stop } from './stop.js';
+import {
+  after,
+  failedEnding,
+  stoppedEnding,
+  Stopper,
+  tooLong,
+  type Ending,
+  type Stop,
+} from './stop.js';
+import { endingOfLoss, lostEnding, workspaceNeed, type Earlier } from './take-up.js';
 import type { Uploads } from './uploads.js';
 
 /** What a build needs around it. */
 export interface BuildSurroundings {
   executor: Executor;
   uploads: Uploads;
+  /** Room for output in the spool. */
+  budget: Pick<Budget, 'full' | 'exhausted' | 'room'>;
   /** Brings the source; with the worker's own settings filled in. */
   checkout: (
     order: Pick<Parameters<typeof checkout>[0], 'source' | 'log' | 'signal'>,
@@ -28,28 +39,53 @@ export interface BuildOrder {
   plan: BuildPlan;
   /** Writes into the build's journal; settles when it is there. */
   append: (record: NewRecord) => Promise<unknown>;
+  /** Notes beside the journal that a step is about to run. */
+  launching: (step: number, ref: string) => Promise<void>;
+  /** Set when an earlier process began it. */
+  earlier?: Earlier;
 }
 
 /** How long after a build's time is up it is looked at again while its artifacts wait for the master. */
 const PATIENCE_MS = 10_000;
 
+/** One step under way. */
+interface Act {
+  index: number;
+  step: PlannedStep;
+  before: Result;
+  log: StepLog;
+  stopper: Stopper;
+  /** How far an earlier process came with it. */
+  open: OpenStep | undefined;
+}
+
 /**
  * Runs one build: its steps in order, everything said in the journal. A failed step ends the steps behind it as
  * `skipped`, but for the collecting of artifacts, which is done unless the build is stopped or the
  * infrastructure failed: what a failed test wrote is what one wants to see.
+ *
+ * A build that an earlier process began goes on where its journal ends: `reopen`, then `run`. A command that runs
+ * is taken up, one that was never launched begins; a checkout and the collecting of artifacts are done again. What
+ * cannot be taken up ends as `retry`.
  */
 export class BuildRun {
-  private readonly zero = performance.now();
+  private readonly zero: number;
   private stop: Stop | undefined;
   private stopper: Stopper | undefined;
   private workspace: Workspace | undefined;
+  /** Why there is no workspace to take up. */
+  private lost: Ending | undefined;
   private timer: NodeJS.Timeout | undefined;
   private collecting = false;
 
   constructor(
     private readonly order: BuildOrder,
     private readonly around: BuildSurroundings,
-  ) {}
+  ) {
+    const { earlier } = order;
+    const spentMs = earlier ? Math.max(0, Date.now() - earlier.startedAt) : 0;
+    this.zero = performance.now() - spentMs;
+  }
 
   /** Ends the build before its own end; the first word counts, but that an `abandon` goes over all others. */
   interrupt(stop: Stop): void {
@@ -58,18 +94,44 @@ export class BuildRun {
     this.stopper?.set(stop);
   }
 
+  /**
+   * Finds the workspace that an earlier process made, so that nothing sweeps it away. What fails is told by `run`;
+   * never rejects.
+   */
+  async reopen(): Promise<void> {
+    const { attempt, slot, earlier, plan } = this.order;
+    invariant(earlier, 'there was an earlier process');
+    const need = workspaceNeed(earlier, plan.steps);
+    try {
+      const found = await this.around.executor.reopenWorkspace(attempt, slot);
+      if (need === 'kept' && found) this.workspace = found;
+      else await found?.dispose();
+      if (need === 'kept' && !found) this.lost = lostEnding('its workspace is gone');
+      if (typeof need === 'object') this.lost = lostEnding(need.lost);
+    } catch (error) {
+      this.around.log.error({ err: error }, 'a build of an earlier process cannot be taken up');
+      this.lost = failedEnding(error);
+    }
+  }
+
   /** Settles when `build.finished` is in the journal (never written after an `abandon`). Rejects when the journal is broken. */
   async run(): Promise<void> {
-    const { plan } = this.order;
-    this.watch(plan.timeoutMs);
+    const { plan, earlier } = this.order;
+    const { started = false, endings: had = [], open } = earlier?.progress ?? {};
+    this.collecting = open !== undefined && plan.steps[had.length]?.kind === 'artifacts';
+    this.watch(plan.timeoutMs - this.now());
     try {
-      await this.record({ kind: 'build.started' });
-      const opened = await this.open();
-      const endings: Ending[] = [];
+      if (!started) await this.record({ kind: 'build.started' });
+      const opened = this.lost ?? (await this.open());
+      const endings: Ending[] = [...had];
       for (const [index, step] of plan.steps.entries()) {
+        if (index < had.length) continue;
+        const begun = index === had.length ? open : undefined;
         const before = combine(endings.map(({ result }) => result));
-        const runs = opened === undefined && this.runs(step, before);
-        endings.push(runs ? await this.perform(index, step, before) : await this.pass(index));
+        const runs = opened === undefined && (begun !== undefined || this.runs(step, before));
+        if (runs) endings.push(await this.perform(index, step, before, begun));
+        else if (begun && opened) endings.push(await this.conclude(index, begun, opened));
+        else endings.push(await this.pass(index));
       }
       await this.finish(opened ? [opened, ...endings] : endings, opened ? -1 : 0);
     } finally {
@@ -82,11 +144,11 @@ export class BuildRun {
     await this.workspace?.dispose();
   }
 
-  /** Makes the workspace; an ending when that failed. */
+  /** Makes the workspace if there is none; an ending when that failed. */
   private async open(): Promise<Ending | undefined> {
     const { attempt, slot } = this.order;
     try {
-      this.workspace = await this.around.executor.createWorkspace(attempt, slot);
+      this.workspace ??= await this.around.executor.createWorkspace(attempt, slot);
       return undefined;
     } catch (error) {
       this.around.log.error({ err: error }, 'no workspace');
@@ -111,76 +173,122 @@ export class BuildRun {
     return { result: 'skipped' };
   }
 
-  private async perform(index: number, step: PlannedStep, before: Result): Promise<Ending> {
-    const { attempt, append } = this.order;
-    await this.record({ kind: 'step.started', step: index });
-    const log = new StepLog((record) => this.keep(append, record), attempt, index, this.zero);
-    const stopper = (this.stopper = new Stopper());
-    if (this.stop) stopper.set(this.stop);
-    this.collecting = step.kind === 'artifacts';
-    const timer = step.timeoutMs === undefined ? undefined : limit(stopper, step.timeoutMs);
-    let ending: Ending;
-    try {
-      ending = await this.act(index, step, before, log, stopper);
-    } catch (error) {
-      ending = stopper.stop ? stoppedEnding(stopper.stop) : failedEnding(error);
-      if (ending.result === 'exception')
-        this.around.log.warn({ step: index, err: error }, 'a step could not be run');
-    } finally {
-      clearTimeout(timer);
-      this.stopper = undefined;
-    }
+  /** A step that was begun and cannot go on. What it wrote after the last record is unknown: no checksums. */
+  private async conclude(step: number, open: OpenStep, ending: Ending): Promise<Ending> {
+    const log = this.logOf(step, open);
     if (ending.reason) log.say(ending.reason.message);
     const sum = await log.end();
-    await this.record({ kind: 'step.finished', step: index, ...ending, log: sum });
+    await this.record({ kind: 'step.finished', step, ...ending, log: sum });
     return ending;
   }
 
-  private async act(
+  private async perform(
     index: number,
     step: PlannedStep,
     before: Result,
-    log: StepLog,
-    stopper: Stopper,
+    open: OpenStep | undefined,
   ): Promise<Ending> {
-    const { plan, attempt } = this.order;
+    if (!open) await this.record({ kind: 'step.started', step: index });
+    const log = this.logOf(index, open);
+    const stopper = (this.stopper = new Stopper());
+    if (this.stop) stopper.set(this.stop);
+    this.collecting = step.kind === 'artifacts';
+    if (open) log.say('the worker was restarted');
+    let done: Done;
+    try {
+      done = await this.act({ index, step, before, log, stopper, open });
+    } catch (error) {
+      done = { ending: this.failed(index, error, stopper), discard: () => {} };
+    } finally {
+      stopper.end();
+      this.stopper = undefined;
+    }
+    const ending = await this.close(index, log, done.ending, stopper);
+    done.discard();
+    return ending;
+  }
+
+  /** Ends the log and writes the step's end. */
+  private async close(step: number, log: StepLog, by: Ending, stopper: Stopper): Promise<Ending> {
+    let ending = by;
+    if (ending.reason) log.say(ending.reason.message);
+    const sum = await log.end();
+    const { result } = ending;
+    if (!log.isExact && !stopper.stop && result !== 'exception' && result !== 'retry')
+      ending = lostEnding('the output that the step had is not there any more');
+    await this.record({ kind: 'step.finished', step, ...ending, log: sum });
+    return ending;
+  }
+
+  private failed(step: number, error: unknown, stopper: Stopper): Ending {
+    const ending = stopper.stop
+      ? stoppedEnding(stopper.stop)
+      : (endingOfLoss(error) ?? failedEnding(error));
+    if (ending.result === 'exception' || ending.result === 'retry')
+      this.around.log.warn({ step, err: error }, 'a step could not be run');
+    return ending;
+  }
+
+  private async act(act: Act): Promise<Done> {
+    const { plan, attempt, earlier, launching } = this.order;
+    const { index, step, before, log, stopper, open } = act;
     const { executor, uploads } = this.around;
     const workspace = this.workspace;
     invariant(workspace, 'a step has a workspace');
-    switch (step.kind) {
-      case 'checkout':
-        return this.bring(workspace, log, stopper);
-      case 'run':
-        return runCommand({ executor, workspace, index, step, log, stopper });
-      case 'artifacts':
-        return collectArtifacts({
-          attempt,
-          workspace,
-          globs: plan.artifacts,
-          before,
-          uploads,
-          log,
-          signal: stopper.signal,
-        });
+    const arm = (): void => {
+      const spentMs = open ? this.now() - open.atMs : 0;
+      if (step.timeoutMs !== undefined) stopper.limit(step.timeoutMs, spentMs);
+    };
+    if (step.kind === 'run') {
+      const launch = open && earlier?.launch;
+      return runCommand({
+        executor,
+        workspace,
+        index,
+        step,
+        log,
+        stopper,
+        arm,
+        launching: (ref) => launching(index, ref),
+        ...(launch?.step === index ? { launched: launch.ref } : {}),
+        again: (open?.log.bytes ?? 0) > 0,
+      });
     }
+    arm();
+    const { signal } = stopper;
+    const globs = plan.artifacts;
+    const ending =
+      step.kind === 'checkout'
+        ? await this.bring(workspace, log, stopper, open?.revision)
+        : await collectArtifacts({ attempt, workspace, globs, before, uploads, log, signal });
+    return { ending, discard: () => {} };
   }
 
-  private async bring(workspace: Workspace, log: StepLog, { signal }: Stopper): Promise<Ending> {
+  /** Brings the source, unless it is there: `had`. */
+  private async bring(
+    workspace: Workspace,
+    log: StepLog,
+    { signal }: Stopper,
+    had: string | undefined,
+  ): Promise<Ending> {
     const { source } = this.order.plan;
     if (!source) return { result: 'skipped' };
     const say = (line: string): void => log.say(line);
-    const { revision, tar } = await this.around.checkout({ source, log: say, signal });
-    const abort = (): void => void tar.destroy(signal.reason as Error);
-    signal.addEventListener('abort', abort, { once: true });
-    try {
-      signal.throwIfAborted();
-      await workspace.unpack(tar);
-    } finally {
-      signal.removeEventListener('abort', abort);
-      tar.destroy();
+    if (had === undefined) {
+      const { revision, tar } = await this.around.checkout({ source, log: say, signal });
+      const abort = (): void => void tar.destroy(signal.reason as Error);
+      signal.addEventListener('abort', abort, { once: true });
+      try {
+        signal.throwIfAborted();
+        await workspace.unpack(tar);
+      } finally {
+        signal.removeEventListener('abort', abort);
+        tar.destroy();
+      }
+      await this.record({ kind: 'property.set', name: REVISION, value: revision });
+      had = revision;
     }
-    await this.record({ kind: 'property.set', name: 'got_revision', value: revision });
-    log.say(`checked out ${revision}`);
+    log.say(`checked out ${had}`);
     return { result: 'success' };
   }
 
@@ -200,32 +308,36 @@ export class BuildRun {
     return { code: reason.code, message: `step ${step.name}: ${reason.message}`.slice(0, 2000) };
   }
 
+  private logOf(step: number, open: OpenStep | undefined): StepLog {
+    return new StepLog({
+      append: (record) => this.keep(record),
+      attempt: this.order.attempt,
+      step,
+      zero: this.zero,
+      budget: this.around.budget,
+      ...(open ? { from: open.log } : {}),
+    });
+  }
+
+  /** Milliseconds after the build's zero of time. */
+  private now(): number {
+    return Math.max(0, Math.round(performance.now() - this.zero));
+  }
+
   private async record(event: BuildEvent): Promise<void> {
-    const atMs = Math.max(0, Math.round(performance.now() - this.zero));
-    await this.keep(this.order.append, { kind: 'event', atMs, event });
+    await this.keep({ kind: 'event', atMs: this.now(), event });
   }
 
   /** Nothing is said of a build that is not ours any more. */
-  private async keep(append: BuildOrder['append'], record: NewRecord): Promise<void> {
-    if (this.stop?.kind !== 'abandon') await append(record);
+  private async keep(record: NewRecord): Promise<void> {
+    if (this.stop?.kind !== 'abandon') await this.order.append(record);
   }
 
   private watch(ms: number): void {
-    this.timer = setTimeout(
-      () => {
-        // Artifacts that wait for the master to come back are not late by the build's fault.
-        if (this.collecting && !this.around.uploads.isOnline) return this.watch(PATIENCE_MS);
-        const message = `the build took longer than ${seconds(this.order.plan.timeoutMs)}`;
-        this.interrupt({ kind: 'timeout', reason: { code: 'build-timeout', message } });
-      },
-      Math.min(ms, 2 ** 31 - 1),
-    );
+    this.timer = after(ms, () => {
+      // Artifacts that wait for the master to come back are not late by the build's fault.
+      if (this.collecting && !this.around.uploads.isOnline) return this.watch(PATIENCE_MS);
+      this.interrupt(tooLong('build', this.order.plan.timeoutMs));
+    });
   }
-}
-
-const seconds = (ms: number): string => `${ms / 1000} s`;
-
-function limit(stopper: Stopper, ms: number): NodeJS.Timeout {
-  const reason = { code: 'step-timeout', message: `the step took longer than ${seconds(ms)}` };
-  return setTimeout(() => stopper.set({ kind: 'timeout', reason }), Math.min(ms, 2 ** 31 - 1));
 }

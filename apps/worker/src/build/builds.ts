@@ -2,14 +2,13 @@ import { FarmError } from '@impgem/kit';
 import type { Assign, AttemptRef, FoundBuild, Reason, WorkerEvent } from '@impgem/protocol';
 import type { Logger } from 'pino';
 import type { Journal, NewRecord, Spool } from '../spool/index.js';
-import { BuildRun, type BuildSurroundings } from './build-run.js';
+import { BuildRun, type BuildOrder, type BuildSurroundings } from './build-run.js';
 import type { Stop } from './stop.js';
-import { endInterrupted } from './interrupted.js';
 
 /** How long a slot rests whose build could not even begin, so that a full disk does not become a storm. */
 const REST_MS = 10_000;
 
-export interface BuildsOrder extends BuildSurroundings {
+export interface BuildsOrder extends Omit<BuildSurroundings, 'budget'> {
   spool: Spool;
 }
 
@@ -20,6 +19,8 @@ interface Entry {
   journal?: Journal;
   /** Settles when the run is over and its workspace is gone. */
   over: Promise<void>;
+  /** It was begun by an earlier process and waits for `resume`. */
+  waits?: boolean;
 }
 
 /**
@@ -35,50 +36,57 @@ export class Builds {
     private readonly report: (event: WorkerEvent) => void,
   ) {}
 
-  /** What is here, for the sweep to keep. */
+  /** What may have a workspace, for the sweep to keep. */
   get attempts(): AttemptRef[] {
-    return [...this.entries.values()].map(({ ref }) => ref);
+    return [...this.entries.values()].filter(({ run }) => run).map(({ ref }) => ref);
   }
 
-  /** Takes up what an earlier process left: builds that were under way end with `retry`. */
+  /**
+   * Finds what an earlier process left: builds that wait for delivery only, and builds that go on, whose
+   * workspaces are kept from the next sweep. They go on with `resume`.
+   */
   async recover(): Promise<FoundBuild[]> {
     const found = [];
     for (const { journal, cut } of await this.order.spool.recover()) {
-      const { build, epoch } = journal.attempt;
-      const log = this.order.log.child({ build, epoch });
+      const ref = journal.attempt;
+      const log = this.order.log.child(ref);
       if (cut > 0) log.warn({ cut }, 'a torn record was cut off the spool');
-      if (!journal.progress.finished) {
-        await endInterrupted(journal);
-        log.info('a build that the last process left is ended, to be tried again');
+      const { meta, progress, launch, first, seq } = journal;
+      const entry: Entry = { ref, log, journal, over: Promise.resolve() };
+      this.entries.set(key(ref), entry);
+      if (progress.finished) {
+        found.push({ ...ref, first, seq });
+        continue;
       }
-      this.entries.set(key(journal.attempt), {
-        ref: { build, epoch },
-        log,
-        journal,
-        over: Promise.resolve(),
-      });
-      found.push({ build, epoch, first: journal.first, seq: journal.seq });
+      const earlier = { startedAt: meta.startedAt, progress, ...(launch ? { launch } : {}) };
+      const { plan } = meta.assign;
+      entry.run = this.runOf(entry, { slot: meta.slot, plan, earlier });
+      entry.waits = true;
+      await entry.run.reopen();
+      found.push({ ...ref, first, seq, slot: meta.slot });
     }
     return found;
+  }
+
+  /** Lets the builds that were found go on. */
+  resume(): void {
+    for (const entry of this.entries.values()) {
+      if (!entry.waits || !entry.run) continue;
+      entry.waits = false;
+      entry.log.info('a build of the last process is taken up');
+      entry.over = this.carry(entry, entry.run);
+    }
   }
 
   run(assign: Assign, slot: number): void {
     const { build, epoch, plan } = assign;
     const ref = { build, epoch };
     const log = this.order.log.child(ref);
-    const append = async (record: NewRecord): Promise<void> => {
-      const { journal } = entry;
-      if (!journal) throw new FarmError('worker-error', 'there is no journal');
-      const seq = await journal.append(record);
-      const finished = record.kind === 'event' && record.event.kind === 'build.finished';
-      this.report({ type: 'journaled', ...ref, seq, finished });
-    };
-    const run = new BuildRun({ attempt: ref, slot, plan, append }, { ...this.order, log });
-    const entry: Entry = { ref, log, run, over: Promise.resolve() };
+    const entry: Entry = { ref, log, over: Promise.resolve() };
+    const run = (entry.run = this.runOf(entry, { slot, plan }));
     this.entries.set(key(ref), entry);
-    if (this.halted) run.interrupt(this.halted);
     log.info({ slot, builder: plan.builder, number: plan.number }, 'build begins');
-    entry.over = this.carry(entry, run, assign);
+    entry.over = this.carry(entry, run, () => this.order.spool.create(assign, slot, Date.now()));
   }
 
   cancel(ref: AttemptRef, reason: Reason): void {
@@ -117,14 +125,38 @@ export class Builds {
     await Promise.all([...this.entries.values()].map(({ journal }) => journal?.close()));
   }
 
+  /** Settles when all that was said is in the spool, as far as it goes by now. */
+  async flushed(): Promise<void> {
+    await Promise.all([...this.entries.values()].map(({ journal }) => journal?.flushed()));
+  }
+
+  private runOf(entry: Entry, order: Pick<BuildOrder, 'slot' | 'plan' | 'earlier'>): BuildRun {
+    const { ref, log } = entry;
+    const journal = (): Journal => {
+      if (!entry.journal) throw new FarmError('worker-error', 'there is no journal');
+      return entry.journal;
+    };
+    const append = async (record: NewRecord): Promise<void> => {
+      const seq = await journal().append(record);
+      const finished = record.kind === 'event' && record.event.kind === 'build.finished';
+      this.report({ type: 'journaled', ...ref, seq, finished });
+    };
+    const launching = (step: number, to: string) => journal().noteLaunch({ step, ref: to });
+    const { budget } = this.order.spool;
+    const around = { ...this.order, budget, log };
+    const run = new BuildRun({ ...order, attempt: ref, append, launching }, around);
+    if (this.halted) run.interrupt(this.halted);
+    return run;
+  }
+
   private entry(ref: AttemptRef): Entry | undefined {
     return this.entries.get(key(ref));
   }
 
-  private async carry(entry: Entry, run: BuildRun, assign: Assign): Promise<void> {
+  private async carry(entry: Entry, run: BuildRun, create?: () => Promise<Journal>): Promise<void> {
     const { ref, log } = entry;
     try {
-      entry.journal = await this.order.spool.create(assign, Date.now());
+      if (create) entry.journal = await create();
       await run.run();
       log.info('build ended');
     } catch (error) {

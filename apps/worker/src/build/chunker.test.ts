@@ -1,7 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import * as fc from 'fast-check';
 import { createHash } from 'node:crypto';
-import { Chunker, CHUNK_BYTES, CHUNK_WAIT_MS, type Chunk, type Mask } from './chunker.js';
+import {
+  Chunker,
+  CHUNK_BYTES,
+  CHUNK_WAIT_MS,
+  type Chunk,
+  type ChunkerOptions,
+  type Mask,
+} from './chunker.js';
 
 type Name = 'stdout' | 'stderr' | 'system';
 
@@ -12,13 +19,9 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-function chunker(mask?: () => Mask) {
+function chunker(options: ChunkerOptions = {}) {
   const chunks: Chunk[] = [];
-  const made = new Chunker(
-    (chunk) => chunks.push(chunk),
-    () => performance.now(),
-    mask,
-  );
+  const made = new Chunker((chunk) => chunks.push(chunk), options);
   const texts = () => chunks.map(({ stream, bytes }) => `${stream} ${bytes.toString()}`);
   const write = (stream: Name, text: string) => made.write(stream, Buffer.from(text));
   return { chunks, made, texts, write };
@@ -125,7 +128,7 @@ describe('Chunker', () => {
   });
 
   it('counts raw bytes apart from masked ones', () => {
-    const { chunks, made, write } = chunker(mask);
+    const { chunks, made, write } = chunker({ mask });
     write('stdout', 'ab');
     write('stdout', 'sssss');
     jest.advanceTimersByTime(CHUNK_WAIT_MS);
@@ -136,5 +139,29 @@ describe('Chunker', () => {
       [7, 3],
       [9, 5],
     ]);
+  });
+
+  it('says what was left out for want of room, and has no checksum of that stream', () => {
+    let keeps = true;
+    const { chunks, made, write } = chunker({ keeps: () => keeps });
+    write('stdout', 'kept\n');
+    keeps = false;
+    write('stdout', 'lost\n'.repeat(30_000));
+    write('stderr', 'lost too');
+    write('system', 'the farm speaks\n');
+    jest.advanceTimersByTime(CHUNK_WAIT_MS);
+    keeps = true;
+    write('stdout', 'again\n');
+    const sum = made.end();
+    expect(joined(chunks, 'stdout').toString()).toBe('kept\nagain\n');
+    expect(joined(chunks, 'stderr').toString()).toBe('');
+    expect(joined(chunks, 'system').toString()).toMatch(
+      /^the farm speaks\nhere 150000 bytes of stdout are missing: .*\nhere 8 bytes of stderr are missing: .*\n$/,
+    );
+    const place = chunks.findIndex(({ bytes }) => bytes.includes('bytes of stdout are missing'));
+    expect(chunks[place + 1]?.bytes.toString()).toBe('again\n');
+    expect(Object.keys(sum.sha256)).toEqual(['system']);
+    expect(chunks.at(-1)?.offset).toBe(sum.bytes - (chunks.at(-1)?.bytes.length ?? 0));
+    expect(chunks.findLast(({ stream }) => stream === 'stdout')?.rawEnd).toBe(150_011);
   });
 });

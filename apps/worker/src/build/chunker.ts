@@ -1,5 +1,7 @@
 import type { StreamName } from '@impgem/protocol';
 import { createHash, type Hash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import type { LogState } from '../spool/index.js';
 
 /** Bytes of a chunk, at most. */
 export const CHUNK_BYTES = 64 * 1024;
@@ -46,7 +48,8 @@ export function noMask(): Mask {
 interface Lane {
   name: StreamName;
   mask: Mask;
-  hash: Hash;
+  /** Of all masked bytes; none when the log does not have them all, or they cannot be had again. */
+  hash: Hash | undefined;
   waiting: Buffer;
   length: number;
   /** When the first waiting byte came. */
@@ -57,14 +60,34 @@ interface Lane {
   /** By how much raw bytes exceed masked ones, from a place on; the first holds where the next cut begins. */
   marks: { from: number; delta: number }[];
   timer: NodeJS.Timeout | undefined;
+  /** Of bytes that an earlier process had already: how many are still to come again. */
+  again: number;
+  /** Of those: how many are still to come of the ones whose CRC-32 is known, and what it is so far. */
+  unproven: number;
+  crc: number;
+  /** What came again is not what it was. */
+  differs: boolean;
+  /** Bytes left out for want of room since the last that were kept. */
+  gap: number;
 }
 
 /** What a log came to. */
 export interface LogSum {
   bytes: number;
-  /** Hex, of the streams that wrote something. */
+  /** Hex, of the streams that wrote something and are whole. */
   sha256: Partial<Record<StreamName, string>>;
 }
+
+export interface ChunkerOptions {
+  now?: () => number;
+  mask?: () => Mask;
+  /** False while there is no room: what is cut then is left out. */
+  keeps?: () => boolean;
+  /** How far an earlier process came with this log. */
+  from?: LogState;
+}
+
+const NOTHING: LogState = { bytes: 0, ends: {}, system: '' };
 
 /**
  * Cuts the output of one step into chunks: at 64 KiB, or 100 ms after the first waiting byte, or at once when
@@ -73,10 +96,21 @@ export interface LogSum {
  * are not torn by the other.
  *
  * `take` gets the chunks in the order of the log. Nothing here waits: back-pressure is the business of the caller.
+ *
+ * A log that an earlier process began goes on where `from` says. Its output is then written again from the first
+ * byte of each stream: what the log has already only goes through mask and checksums, which cannot begin in the
+ * middle, and must be what it was.
+ *
+ * Output for which there is no room is left out. A line of the farm then says how much, and the stream has no
+ * checksum: there is none of what is not there.
  */
 export class Chunker {
   private readonly lanes = new Map<StreamName, Lane>();
-  private offset = 0;
+  private readonly now: () => number;
+  private readonly mask: () => Mask;
+  private readonly keeps: () => boolean;
+  private readonly from: LogState;
+  private offset: number;
   private lastCut = -Infinity;
   private windowStart = -Infinity;
   private switches = 0;
@@ -84,16 +118,32 @@ export class Chunker {
 
   constructor(
     private readonly take: (chunk: Chunk) => void,
-    private readonly now: () => number = () => performance.now(),
-    private readonly mask: () => Mask = noMask,
-  ) {}
+    options: ChunkerOptions = {},
+  ) {
+    this.now = options.now ?? (() => performance.now());
+    this.mask = options.mask ?? noMask;
+    this.keeps = options.keeps ?? (() => true);
+    this.from = options.from ?? NOTHING;
+    this.offset = this.from.bytes;
+    const { system } = this.from;
+    if (system) this.lane('system').hash?.update(system, 'latin1');
+  }
+
+  /** Once the output is over: whether all that the log had of it came again, as it was. */
+  get isExact(): boolean {
+    return (['stdout', 'stderr'] as const).every((name) => {
+      const lane = this.lanes.get(name);
+      return lane ? !lane.differs && lane.again === 0 : !this.from.ends[name];
+    });
+  }
 
   /** Takes bytes as they come; they are copied. */
   write(stream: StreamName, bytes: Uint8Array): void {
     const lane = this.lane(stream);
     const { masked, rawEnd } = lane.mask.take(bytes);
-    if (this.current !== stream) this.turnTo(stream);
-    this.collect(lane, masked, rawEnd);
+    const fresh = this.pass(lane, masked);
+    if (fresh.length > 0 && this.current !== stream) this.turnTo(stream);
+    this.collect(lane, fresh, rawEnd);
     if (lane.length === 0) return;
     if (this.now() - this.lastCut >= CHUNK_WAIT_MS) this.cut(lane, lane.length);
     else this.arm(lane);
@@ -101,35 +151,79 @@ export class Chunker {
 
   /** The output is over: cuts what waits, and tells what it all came to. */
   end(): LogSum {
-    for (const lane of this.byAge()) {
-      const { masked, rawEnd } = lane.mask.end();
-      this.collect(lane, masked, rawEnd);
-      if (lane.length > 0) this.cut(lane, lane.length);
-      clearTimeout(lane.timer);
-    }
-    const wrote = [...this.lanes.values()].filter((lane) => lane.maskedEnd > 0);
-    const sha256 = Object.fromEntries(wrote.map((lane) => [lane.name, lane.hash.digest('hex')]));
+    for (const lane of this.byAge()) this.cut(lane, lane.length);
+    const lanes = [...this.lanes.values()].filter(({ name }) => name !== 'system');
+    for (const lane of lanes) this.finish(lane);
+    for (const lane of lanes) this.tellGap(lane);
+    const system = this.lanes.get('system');
+    if (system) this.finish(system);
+    const sha256: LogSum['sha256'] = {};
+    for (const { name, hash, maskedEnd, again } of this.lanes.values())
+      if (hash && maskedEnd > 0 && again === 0) sha256[name] = hash.digest('hex');
     return { bytes: this.offset, sha256 };
+  }
+
+  private finish(lane: Lane): void {
+    const { masked, rawEnd } = lane.mask.end();
+    this.collect(lane, this.pass(lane, masked), rawEnd);
+    this.cut(lane, lane.length);
+    clearTimeout(lane.timer);
   }
 
   private lane(name: StreamName): Lane {
     let lane = this.lanes.get(name);
     if (!lane) {
-      lane = {
-        name,
-        mask: this.mask(),
-        hash: createHash('sha256'),
-        waiting: Buffer.allocUnsafe(CHUNK_BYTES),
-        length: 0,
-        since: 0,
-        maskedIn: 0,
-        maskedEnd: 0,
-        marks: [{ from: 0, delta: 0 }],
-        timer: undefined,
-      };
+      lane = this.begun(name);
       this.lanes.set(name, lane);
     }
     return lane;
+  }
+
+  private begun(name: StreamName): Lane {
+    const { raw, masked, unbroken } = this.from.ends[name] ?? { raw: 0, masked: 0, unbroken: 0 };
+    const own = name === 'system';
+    const whole = own ? this.from.system !== undefined : unbroken === masked;
+    return {
+      name,
+      mask: this.mask(),
+      hash: whole ? createHash('sha256') : undefined,
+      waiting: Buffer.allocUnsafe(CHUNK_BYTES),
+      length: 0,
+      since: 0,
+      // What the farm said is not said again.
+      maskedIn: own ? masked : 0,
+      maskedEnd: own ? masked : 0,
+      marks: [{ from: 0, delta: raw - masked }],
+      timer: undefined,
+      again: own ? 0 : masked,
+      unproven: own ? 0 : unbroken,
+      crc: 0,
+      differs: false,
+      gap: 0,
+    };
+  }
+
+  /** Checks what the log has already; gives what is new. Nothing is, once the two differ. */
+  private pass(lane: Lane, bytes: Uint8Array): Uint8Array {
+    if (lane.again > 0) {
+      const part = bytes.subarray(0, lane.again);
+      lane.hash?.update(part);
+      if (lane.unproven > 0) {
+        const proof = part.subarray(0, lane.unproven);
+        lane.crc = crc32(proof, lane.crc);
+        lane.unproven -= proof.length;
+        const expected = this.from.ends[lane.name]?.crc32;
+        if (lane.unproven === 0 && lane.crc !== expected) lane.differs = true;
+      }
+      lane.again -= part.length;
+      lane.maskedIn += part.length;
+      lane.maskedEnd += part.length;
+      this.rawAt(lane);
+      bytes = bytes.subarray(part.length);
+    }
+    if (!lane.differs) return bytes;
+    lane.hash = undefined;
+    return bytes.subarray(bytes.length);
   }
 
   private collect(lane: Lane, bytes: Uint8Array, rawEnd: number): void {
@@ -195,17 +289,40 @@ export class Chunker {
 
   private cut(lane: Lane, length: number): void {
     if (length === 0) return;
+    if (lane.name !== 'system' && !this.keeps()) return this.leaveOut(lane, length);
+    this.tellGap(lane);
     const bytes = Buffer.from(lane.waiting.subarray(0, length));
-    lane.hash.update(bytes);
+    lane.hash?.update(bytes);
+    const at = lane.since;
+    const { rawEnd, maskedEnd } = this.shift(lane, length);
+    this.take({ stream: lane.name, bytes, offset: this.offset, rawEnd, maskedEnd, at });
+    this.offset += length;
+  }
+
+  private leaveOut(lane: Lane, length: number): void {
+    this.shift(lane, length);
+    lane.gap += length;
+    lane.hash = undefined;
+  }
+
+  /** Where something was left out, a line of the farm stands instead. */
+  private tellGap(lane: Lane): void {
+    if (lane.gap === 0) return;
+    const text = `here ${lane.gap} bytes of ${lane.name} are missing: there was no room for them in the worker's spool\n`;
+    lane.gap = 0;
+    const system = this.lane('system');
+    const { masked, rawEnd } = system.mask.take(Buffer.from(text));
+    this.collect(system, masked, rawEnd);
+    this.cut(system, system.length);
+  }
+
+  /** Takes `length` bytes out of those that wait. */
+  private shift(lane: Lane, length: number): { rawEnd: number; maskedEnd: number } {
     lane.waiting.copyWithin(0, length, lane.length);
     lane.length -= length;
     lane.maskedEnd += length;
-    const at = lane.since;
     lane.since = this.lastCut = this.now();
-    const { name: stream, maskedEnd } = lane;
-    const rawEnd = this.rawAt(lane);
-    this.take({ stream, bytes, offset: this.offset, rawEnd, maskedEnd, at });
-    this.offset += length;
+    return { rawEnd: this.rawAt(lane), maskedEnd: lane.maskedEnd };
   }
 
   /** The raw bytes that stand behind what was cut; within a masked secret it is its beginning or its end. */

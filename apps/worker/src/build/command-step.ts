@@ -26,13 +26,38 @@ export interface CommandOrder {
   step: PlannedStep;
   log: StepLog;
   stopper: Stopper;
+  /** Notes that the step is about to run. */
+  launching: (ref: string) => Promise<void>;
+  /** By which an earlier process had launched it. */
+  launched?: string;
+  /** Its time limit is over or counts on; called when it is not over by itself. */
+  arm: () => void;
+  /** The log has its beginning: another process was here before. */
+  again: boolean;
 }
 
-/** Runs one `run` step and judges its end. Rejects when it could not be started. */
-export async function runCommand(order: CommandOrder): Promise<Ending> {
-  const { executor, workspace, index, step, log, stopper } = order;
+/** A step that was run, and how it ended. */
+export interface Done {
+  ending: Ending;
+  /** To be called when the ending is written down. */
+  discard: () => void;
+}
+
+/** Runs one `run` step, or takes it up, and judges its end. Rejects when it could not be started. */
+export async function runCommand(order: CommandOrder): Promise<Done> {
+  const step = await begun(order);
+  const ending = await judged(step, order);
+  return { ending, discard: () => step.running.discard() };
+}
+
+interface Begun {
+  running: RunningStep;
+  silence: Silence | undefined;
+}
+
+async function begun(order: CommandOrder): Promise<Begun> {
+  const { executor, workspace, index, step, log, stopper, launched, launching, arm } = order;
   invariant(step.run !== undefined, 'a run step has a command');
-  log.say(shown(step.run));
   const { name, run, env, image, workdir } = step;
   const spec: StepSpec = {
     index,
@@ -47,8 +72,22 @@ export async function runCommand(order: CommandOrder): Promise<Ending> {
     const stored = log.write(stream, bytes);
     return silence === undefined || stream === 'system' ? stored : silence.heard(stored);
   };
-  const running = await executor.start(workspace, spec, sink, stopper.signal);
-  silence?.begin();
+  const known =
+    launched === undefined ? undefined : await executor.attach(workspace, spec, launched, sink);
+  if (!known?.wasOver) arm();
+  if (known) return { running: known, silence };
+  if (order.again) log.say('the step had not begun: it begins now');
+  else log.say(shown(run));
+  const { signal } = stopper;
+  const running = await executor.start(workspace, spec, { sink, signal, launching });
+  return { running, silence };
+}
+
+async function judged(
+  { running, silence }: Begun,
+  { log, stopper }: CommandOrder,
+): Promise<Ending> {
+  if (!running.wasOver) silence?.begin();
   const exit = await ended(running, stopper).finally(() => silence?.end());
   if (stopper.stop) return stoppedEnding(stopper.stop, exit.exitCode);
   if (exit.reason) return endingOf(exit.reason, exit.exitCode);

@@ -2,7 +2,7 @@ import type { StreamName } from '@impgem/protocol';
 import { constants, crc32, deflateRaw, deflateRawSync } from 'node:zlib';
 import { promisify } from 'node:util';
 import type { Attempt } from '../executor/executor.js';
-import type { NewRecord } from '../spool/index.js';
+import type { Budget, LogState, NewRecord } from '../spool/index.js';
 import { Chunker, type Chunk, type LogSum } from './chunker.js';
 
 /** Bytes cut and not yet in the spool, of one step; above it the step waits. */
@@ -16,9 +16,21 @@ const SYNC_BYTES = 4 * 1024;
 const FLUSHED = { finishFlush: constants.Z_FULL_FLUSH };
 const deflate = promisify<Buffer, typeof FLUSHED, Buffer>(deflateRaw);
 
+export interface StepLogOrder {
+  append: (record: NewRecord) => Promise<unknown>;
+  attempt: Attempt;
+  step: number;
+  /** `performance.now()` at the build's zero of time. */
+  zero: number;
+  /** Room for output. */
+  budget: Pick<Budget, 'full' | 'exhausted' | 'room'>;
+  /** How far an earlier process came with it; the step's output is then written again from its beginning. */
+  from?: LogState;
+}
+
 /**
  * The log of one step on its way into the journal: chunks are compressed and appended in order. `write` gives a
- * promise when the spool is behind; a step that heeds it keeps memory flat whatever it prints.
+ * promise when the spool is behind or full; a step that heeds it keeps memory flat whatever it prints.
  */
 export class StepLog {
   private readonly chunker: Chunker;
@@ -27,14 +39,17 @@ export class StepLog {
   private room: (() => void)[] = [];
   private error: unknown;
 
-  constructor(
-    private readonly append: (record: NewRecord) => Promise<unknown>,
-    private readonly attempt: Attempt,
-    private readonly step: number,
-    /** `performance.now()` at the build's zero of time. */
-    private readonly zero: number,
-  ) {
-    this.chunker = new Chunker((chunk) => this.queue(chunk));
+  constructor(private readonly order: StepLogOrder) {
+    const { budget, from } = order;
+    this.chunker = new Chunker((chunk) => this.queue(chunk), {
+      keeps: () => !budget.exhausted,
+      ...(from ? { from } : {}),
+    });
+  }
+
+  /** After `end`: whether all that an earlier process had of the output came again, as it was. */
+  get isExact(): boolean {
+    return this.chunker.isExact;
   }
 
   /** Takes output; the promise, if there is one, settles when there is room for more. Rejects like `end`. */
@@ -42,7 +57,8 @@ export class StepLog {
     if (this.error !== undefined) return Promise.reject(this.error as Error);
     if (bytes.length > BACKLOG_BYTES) return this.writeLong(stream, bytes);
     this.chunker.write(stream, bytes);
-    if (this.backlog > BACKLOG_BYTES) return this.drained();
+    const { budget } = this.order;
+    if (this.backlog > BACKLOG_BYTES || (budget.full && !budget.exhausted)) return this.drained();
   }
 
   private async writeLong(stream: StreamName, bytes: Uint8Array): Promise<void> {
@@ -66,6 +82,7 @@ export class StepLog {
   private async drained(): Promise<void> {
     while (this.backlog > BACKLOG_BYTES && this.error === undefined)
       await new Promise<void>((resolve) => this.room.push(resolve));
+    if (this.error === undefined) await this.order.budget.room();
     if (this.error !== undefined) throw this.error;
   }
 
@@ -97,19 +114,20 @@ export class StepLog {
 
   private async journal(chunk: Chunk, payload: Buffer): Promise<void> {
     const { stream, offset, rawEnd, maskedEnd, bytes } = chunk;
-    await this.append({
+    const { append, attempt, step, zero } = this.order;
+    await append({
       kind: 'log',
       rawEnd,
       maskedEnd,
       frame: {
         kind: 'log',
-        ...this.attempt,
-        step: this.step,
+        ...attempt,
+        step,
         stream,
         offset,
         length: bytes.length,
         crc32: crc32(bytes),
-        atMs: Math.max(0, Math.round(chunk.at - this.zero)),
+        atMs: Math.max(0, Math.round(chunk.at - zero)),
         payload,
       },
     });

@@ -49,6 +49,19 @@ export function failedEnding(error: unknown): Ending {
   return endingOf({ code: 'worker-error', message });
 }
 
+const seconds = (ms: number): string => `${ms / 1000} s`;
+
+/** Why something was stopped that took too long. */
+export function tooLong(what: 'step' | 'build', limitMs: number): Stop {
+  const message = `the ${what} took longer than ${seconds(limitMs)}`;
+  return { kind: 'timeout', reason: { code: `${what}-timeout`, message } };
+}
+
+/** A timer for any length of time that is left; at once when none is. */
+export function after(ms: number, call: () => void): NodeJS.Timeout {
+  return setTimeout(call, Math.min(Math.max(ms, 0), 2 ** 31 - 1));
+}
+
 /**
  * Stops one step: the first stop counts, and aborts the signal. `grace` is how long the step has between TERM
  * and KILL.
@@ -56,6 +69,7 @@ export function failedEnding(error: unknown): Ending {
 export class Stopper {
   readonly controller = new AbortController();
   stop: Stop | undefined;
+  private timer: NodeJS.Timeout | undefined;
 
   get signal(): AbortSignal {
     return this.controller.signal;
@@ -65,5 +79,15 @@ export class Stopper {
     if (this.stop) return;
     this.stop = stop;
     this.controller.abort(new FarmError(stop.reason.code, stop.reason.message));
+  }
+
+  /** Stops it when it takes longer than its limit, of which `spentMs` are over. */
+  limit(limitMs: number, spentMs: number): void {
+    this.timer = after(limitMs - spentMs, () => this.set(tooLong('step', limitMs)));
+  }
+
+  /** The step is over. */
+  end(): void {
+    clearTimeout(this.timer);
   }
 }

@@ -190,12 +190,11 @@ describe("a worker's policy", () => {
   it('refuses images that it does not list', () =>
     under('images: ["debian:*"]', async (executor) => {
       const workspace = await executor.createWorkspace({ build: 1, epoch: 1 }, 0);
-      const start = executor.start(
-        workspace,
-        stage.spec('true'),
-        () => {},
-        new AbortController().signal,
-      );
+      const start = executor.start(workspace, stage.spec('true'), {
+        sink: () => {},
+        signal: new AbortController().signal,
+        launching: async () => {},
+      });
       await expect(start).rejects.toMatchObject({ code: 'policy' });
     }));
 
@@ -205,7 +204,11 @@ describe("a worker's policy", () => {
       const audience = new Audience();
       const run = 'ls /sys/class/net';
       const { signal } = new AbortController();
-      const step = await executor.start(workspace, stage.spec(run), audience.sink, signal);
+      const step = await executor.start(workspace, stage.spec(run), {
+        sink: audience.sink,
+        signal,
+        launching: async () => {},
+      });
       await step.exited;
       expect(audience.stdout.toString().trim()).toBe('lo');
     }));

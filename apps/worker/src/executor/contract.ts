@@ -3,6 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import { describeCancel } from './contract/cancel.js';
 import { describeOutput } from './contract/output.js';
 import { describeRemains } from './contract/remains.js';
+import { describeTakeUp } from './contract/take-up.js';
 import { describeWorkspace } from './contract/workspace.js';
 import { Stage } from './contract/stage.js';
 import type { Subject } from './contract/stage.js';
@@ -54,5 +55,6 @@ export function describeExecutor(subject: Subject): void {
     describeCancel(stage);
     describeWorkspace(stage);
     describeRemains(stage);
+    describeTakeUp(stage);
   });
 }

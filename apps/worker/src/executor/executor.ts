@@ -44,6 +44,8 @@ export interface StepExit {
 
 /** A step under way. */
 export interface RunningStep {
+  /** True when it had ended, of itself, before it was taken up. */
+  readonly wasOver?: boolean;
   /**
    * Settles after the step has ended **and** its output has been read to the end and taken by the sink, in
    * that order; never rejects. What went wrong is in `reason`.
@@ -51,6 +53,22 @@ export interface RunningStep {
   readonly exited: Promise<StepExit>;
   /** TERM to the whole step, after `graceMs` KILL; idempotent, returns when `exited` has settled. */
   stop(graceMs: number): Promise<void>;
+  /**
+   * Removes what is there of it outside the process. For when its end is written down: until then a later
+   * process must find it, or could not tell that it ever ran. Disposing of the workspace does it too.
+   */
+  discard(): void;
+}
+
+/** What `start` needs beside the workspace and the step. */
+export interface StartOrder {
+  sink: OutputSink;
+  signal: AbortSignal;
+  /**
+   * Called before the step can run, with what `attach` will need to find it again; it runs only after the
+   * promise has settled. May be called again, when a first try could not be started.
+   */
+  launching: (ref: string) => Promise<void>;
 }
 
 export interface WorkspaceFile {
@@ -101,6 +119,11 @@ export interface Storage {
  *    if this process dies, by `sweep` of a later one of the same identity. A neighbour's objects are never touched.
  * 6. The environment may be 1 MB; no value is ever part of a command line.
  * 7. Being killed by a memory limit is told from the engine's state, as `out-of-memory`, never from exit 137.
+ * 8. Steps and workspaces outlive the process that made them, however it ends, and its successor takes them up:
+ *    `reopenWorkspace` finds the workspace, `attach` the step, whose whole output, from the first byte of each
+ *    stream, then goes to the sink. A step that was `launching` is never run twice: where nothing proves that it
+ *    did not run, `attach` rejects. What cannot outlive its process (`scripted`: plays and memory) is not found
+ *    again: `reopenWorkspace` gives undefined, always.
  */
 export interface Executor {
   readonly name: ExecutorName;
@@ -111,14 +134,26 @@ export interface Executor {
   /** A fresh, empty workspace on a slot (0 … slots − 1); no two live workspaces share a slot. */
   createWorkspace(attempt: Attempt, slot: number): Promise<Workspace>;
   /** Starts a step. What the farm has to say about it (a pull's progress) goes to the sink as `system`. */
-  start(
+  start(workspace: Workspace, step: StepSpec, order: StartOrder): Promise<RunningStep>;
+  /**
+   * The workspace that an earlier process of this identity made for the attempt and did not dispose of, with what
+   * its steps wrote; undefined when there is none.
+   */
+  reopenWorkspace(attempt: Attempt, slot: number): Promise<Workspace | undefined>;
+  /**
+   * Takes up a step that an earlier process launched, running or ended, by what `launching` was told. Undefined
+   * when it is certain that it never ran and never will; rejects when that, or what it wrote, cannot be known.
+   */
+  attach(
     workspace: Workspace,
     step: StepSpec,
+    ref: string,
     sink: OutputSink,
-    signal: AbortSignal,
-  ): Promise<RunningStep>;
+  ): Promise<RunningStep | undefined>;
   /** Removes what earlier processes of this identity left behind, except of these attempts; returns how many objects. */
   sweep(keep: readonly Attempt[]): Promise<number>;
   /** Releases what the executor keeps warm; nothing of this identity remains but images. */
   close(): Promise<void>;
+  /** Lets go of everything that a later process can take up: steps run on, and nothing holds them back. */
+  leave(): Promise<void>;
 }

@@ -68,6 +68,7 @@ async function startWorker(folder = dataDir, slots = 2) {
     log,
   });
   session.start(builds, await builds.recover());
+  builds.resume();
   /** From now on the master cannot be reached. */
   const isolate = (): void => {
     reach.port = 1;
@@ -219,7 +220,7 @@ describe('Session', () => {
     expect(ending(taken.events)).toMatchObject({ result: 'retry' });
   });
 
-  it('ends what an earlier process left, and delivers it', async () => {
+  it('ends what an earlier process left and cannot be taken up, and delivers it', async () => {
     const before = await startWorker();
     const taken = master.order(plan([run('stdout before\nsleep 60000'), run('stdout after')]));
     await master.until(() => taken.text(0, 'stdout').length > 0);
@@ -232,7 +233,10 @@ describe('Session', () => {
     expect(taken.events.slice(-3)).toMatchObject([
       { kind: 'step.finished', step: 0, result: 'retry', log: { bytes: taken.lengths.get(0) } },
       { kind: 'step.finished', step: 1, result: 'skipped' },
-      { result: 'retry', reason: { message: 'the worker was restarted' } },
+      {
+        result: 'retry',
+        reason: { message: 'the worker was restarted, and its workspace is gone' },
+      },
     ]);
     session.dispatch({ type: 'drain' });
     await session.ended;

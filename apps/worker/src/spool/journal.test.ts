@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Assign, BuildEvent } from '@impgem/protocol';
 import { decodeFrame } from '@impgem/protocol';
 import * as fc from 'fast-check';
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Budget } from './budget.js';
@@ -10,7 +10,7 @@ import { Journal, type JournalRecord } from './journal.js';
 import type { NewRecord } from './record.js';
 
 const assign = { type: 'assign', build: 7, epoch: 2 } as Assign;
-const meta = { assign, startedAt: 1 };
+const meta = { assign, slot: 0, startedAt: 1 };
 const MiB = 1024 * 1024;
 
 let root: string;
@@ -91,10 +91,15 @@ describe('Journal', () => {
     expect(journal.progress).toEqual({
       started: true,
       finished: false,
-      steps: 0,
-      open: true,
-      logBytes: 5,
-      ends: { stdout: { raw: 5, masked: 5 } },
+      endings: [],
+      open: {
+        atMs: 5,
+        log: {
+          bytes: 5,
+          ends: { stdout: { raw: 5, masked: 5, unbroken: 5, crc32: 1 } },
+          system: '',
+        },
+      },
     });
     expect(await journal.append(chunk('x', 5))).toBe(4);
     expect(await all(journal)).toHaveLength(4);
@@ -116,7 +121,7 @@ describe('Journal', () => {
     await journal.close();
     const again = (await reopen(1000)).journal;
     expect(again.seq).toBe(52);
-    expect(again.progress).toMatchObject({ started: true, open: true, logBytes: 500 });
+    expect(again.progress).toMatchObject({ started: true, open: { log: { bytes: 500 } } });
     await again.destroy();
     expect(await readdir(root)).toEqual([]);
   });
@@ -173,14 +178,67 @@ describe('Journal', () => {
     );
   });
 
-  it('lets output wait for room, but not events', async () => {
-    const budget = new Budget(100);
-    const journal = await Journal.create(join(root, '7-2'), meta, budget);
+  it('keeps what comes, also when its quota is used up', async () => {
+    const journal = await Journal.create(join(root, '7-2'), meta, new Budget(1));
     await journal.append(chunk('x'.repeat(100)));
-    const blocked = journal.append(chunk('later'));
     expect(await journal.append(event({ kind: 'build.started' }))).toBe(2);
-    budget.give(1000);
-    expect(await blocked).toBe(3);
+  });
+
+  it('remembers what was launched last, and takes a damaged note for the worst', async () => {
+    const journal = await open();
+    expect((await reopen()).journal.launch).toBeUndefined();
+    await journal.noteLaunch({ step: 1, ref: 'abc' });
+    await journal.noteLaunch({ step: 2, ref: 'def' });
+    expect((await reopen()).journal.launch).toEqual({ step: 2, ref: 'def' });
+    await writeFile(join(journal.folder, 'launch.json'), '{"step":');
+    expect((await reopen()).journal.launch?.step).toBeGreaterThan(1000);
+    await journal.close();
+  });
+
+  it('lives with any damage to any of its files', async () => {
+    const journal = await open(64 * MiB, 300);
+    for (let at = 0; at < 8; at += 1) await journal.append(chunk(`line ${at}`, at));
+    await journal.noteLaunch({ step: 0, ref: 'abc' });
+    await journal.close();
+    const names = await readdir(journal.folder);
+    const files = await Promise.all(names.map((name) => readFile(join(journal.folder, name))));
+    const damage = fc.oneof(
+      fc.nat().map((to) => (bytes: Buffer) => bytes.subarray(0, to % (bytes.length + 1))),
+      fc
+        .uint8Array({ maxLength: 60 })
+        .map((junk) => (bytes: Buffer) => Buffer.concat([bytes, junk])),
+      fc
+        .tuple(fc.nat(), fc.uint8Array({ minLength: 1, maxLength: 60 }))
+        .map(([at, junk]) => (bytes: Buffer) => {
+          const copy = Buffer.from(bytes);
+          copy.set(junk.subarray(0, copy.length - (at % copy.length)), at % copy.length);
+          return copy;
+        }),
+      fc.uint8Array({ maxLength: 200 }).map((junk) => () => Buffer.from(junk)),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(), damage), { minLength: 1, maxLength: 3 }),
+        async (damages) => {
+          await mkdir(journal.folder, { recursive: true });
+          const bytes: Buffer[] = files.map((file) => Buffer.from(file));
+          for (const [which, harm] of damages) {
+            const at = which % bytes.length;
+            if ((bytes[at]?.length ?? 0) > 0) bytes[at] = harm(bytes[at] ?? Buffer.alloc(0));
+          }
+          for (const [at, name] of names.entries())
+            await writeFile(join(journal.folder, name), bytes[at] ?? '');
+          const found = await Journal.reopen(journal.folder, new Budget(64 * MiB), 300);
+          if (!found) return expect(await readdir(root)).toEqual([]);
+          const records = await all(found.journal, found.journal.first, 1);
+          expect(found.journal.seq).toBe(found.journal.first + records.length - 1);
+          expect(await found.journal.append(chunk('new'))).toBe(found.journal.seq);
+          await found.journal.close();
+          await rm(journal.folder, { recursive: true });
+        },
+      ),
+      { numRuns: 150 },
+    );
   });
 
   it('removes a folder that never became a journal', async () => {
@@ -203,7 +261,8 @@ describe('Journal', () => {
         async (list, segment, step) => {
           round += 1;
           const folder = join(root, `${round}-1`);
-          const journal = await Journal.create(folder, meta, new Budget(64 * MiB), segment);
+          const own = { ...meta, assign: { ...assign, build: round, epoch: 1 } };
+          const journal = await Journal.create(folder, own, new Budget(64 * MiB), segment);
           const texts = list.map((size, at) => String(at).repeat(size).slice(0, size));
           await Promise.all(texts.map((text) => journal.append(chunk(text))));
           const live = await all(journal, 1, step + 1);

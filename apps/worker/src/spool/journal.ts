@@ -10,7 +10,7 @@ import {
   writeFile,
   type FileHandle,
 } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Budget } from './budget.js';
 import {
   advance,
@@ -27,13 +27,24 @@ import { readExactly, scan, segmentPath, type Segment } from './segment.js';
 /** A journal goes on in a new file from here on, so that what is acknowledged can be given back. */
 export const SEGMENT_BYTES = 8 * 1024 * 1024;
 
+const LAUNCH = 'launch.json';
+
 /** What was handed out; written before anything of the build is done. No secrets. */
 export interface Meta {
   assign: Assign;
+  /** The slot that the build has on this worker. */
+  slot: number;
   /** The build's zero of time, milliseconds since the Unix epoch. */
   startedAt: number;
   /** Which start of the machine it belongs to; absent where that cannot be known. */
   boot?: string;
+}
+
+/** What the executor was about to let run: the last thing written before it could. */
+export interface Launch {
+  step: number;
+  /** By which the executor finds it again. */
+  ref: string;
 }
 
 /** A record that can be sent. */
@@ -59,6 +70,8 @@ export class Journal {
   seq: number;
   written: number;
   progress: Progress;
+  /** Of the step begun last, if it came so far. */
+  launch: Launch | undefined;
   private queue: Pending[] = [];
   private writing: Promise<void> | undefined;
   private file: FileHandle | undefined;
@@ -88,8 +101,7 @@ export class Journal {
   ): Promise<Journal> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const path = join(folder, 'meta.json');
-    await writeFile(`${path}.new`, JSON.stringify(meta), { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    await replace(path, JSON.stringify(meta));
     return new Journal(folder, meta, budget, [], NOTHING, segmentBytes);
   }
 
@@ -102,12 +114,25 @@ export class Journal {
     let meta: Meta;
     try {
       meta = JSON.parse(await readFile(join(folder, 'meta.json'), 'utf8')) as Meta;
+      const { build, epoch } = meta.assign;
+      invariant(
+        basename(folder) === `${build}-${epoch}`,
+        'a journal lies in the folder of its attempt',
+      );
     } catch {
       await rm(folder, { recursive: true, force: true });
       return undefined;
     }
     const { segments, progress, cut } = await scan(folder);
-    return { journal: new Journal(folder, meta, budget, segments, progress, segmentBytes), cut };
+    const journal = new Journal(folder, meta, budget, segments, progress, segmentBytes);
+    journal.launch = await readLaunch(folder);
+    return { journal, cut };
+  }
+
+  /** Notes that a step is about to run. Settles when that is with the operating system: not before may it run. */
+  async noteLaunch(launch: Launch): Promise<void> {
+    this.launch = launch;
+    await replace(join(this.folder, LAUNCH), JSON.stringify(launch));
   }
 
   get attempt(): { build: number; epoch: number } {
@@ -121,11 +146,10 @@ export class Journal {
 
   /**
    * Settles with the record's number when it is with the operating system. The order of records is that of the
-   * calls, but that a log record may wait for room: its caller appends nothing else meanwhile. Rejects when
-   * the disk cannot take it, for this and all later records.
+   * calls. Whether there is room for output is the caller's business (see `Budget`): what comes here is kept.
+   * Rejects when the disk cannot take it, for this and all later records.
    */
   async append(record: NewRecord): Promise<number> {
-    while (record.kind === 'log' && this.budget.full && !this.closed) await this.budget.changed();
     if (this.broken !== undefined) throw this.broken;
     if (this.closed) throw new FarmError('stale', 'the journal is closed');
     const seq = ++this.seq;
@@ -264,11 +288,15 @@ export class Journal {
     }
   }
 
+  /** Settles when all that was appended is with the operating system. */
+  async flushed(): Promise<void> {
+    while (this.writing) await this.writing;
+  }
+
   /** Appends nothing any more; what is written stays. */
   async close(): Promise<void> {
     this.closed = true;
-    this.budget.wake();
-    while (this.writing) await this.writing;
+    await this.flushed();
     await this.file?.close();
     this.file = undefined;
   }
@@ -279,6 +307,21 @@ export class Journal {
     this.budget.give(this.segments.splice(0).reduce((total, { size }) => total + size, 0));
     await unlink(join(this.folder, 'meta.json')).catch(ignoreMissing);
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+async function replace(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await rename(`${path}.new`, path);
+}
+
+async function readLaunch(folder: string): Promise<Launch | undefined> {
+  try {
+    return JSON.parse(await readFile(join(folder, LAUNCH), 'utf8')) as Launch;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    // Damaged: any step may have run.
+    return { step: Number.MAX_SAFE_INTEGER, ref: '' };
   }
 }
 

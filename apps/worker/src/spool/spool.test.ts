@@ -20,7 +20,7 @@ async function leave(boot?: string): Promise<void> {
   const before = spool(boot);
   const events: BuildEvent[] = [{ kind: 'build.started' }];
   for (const build of [1, 2]) {
-    const journal = await before.create({ type: 'assign', build, epoch: 1 } as Assign, 0);
+    const journal = await before.create({ type: 'assign', build, epoch: 1 } as Assign, 0, 0);
     if (build === 1) events.push({ kind: 'build.finished', result: 'success' });
     for (const event of events.splice(0)) await journal.append({ kind: 'event', atMs: 0, event });
     await journal.close();

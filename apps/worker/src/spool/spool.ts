@@ -17,15 +17,15 @@ export class Spool {
     this.budget = new Budget(quotaBytes);
   }
 
-  async create(assign: Assign, startedAt: number): Promise<Journal> {
+  async create(assign: Assign, slot: number, startedAt: number): Promise<Journal> {
     const folder = join(this.folder, `${assign.build}-${assign.epoch}`);
-    const meta = { assign, startedAt, ...(this.boot ? { boot: this.boot } : {}) };
+    const meta = { assign, slot, startedAt, ...(this.boot ? { boot: this.boot } : {}) };
     return Journal.create(folder, meta, this.budget);
   }
 
   /**
    * What an earlier process left, with torn tails cut off. A journal without its end from before a restart of the
-   * machine is removed: its containers are gone, and it may have lost records that the master has, so that
+   * machine is removed: its steps are gone, and it may have lost records that the master has, so that
    * whatever was appended would get their numbers. The next hello is without it, which ends the attempt.
    */
   async recover(): Promise<{ journal: Journal; cut: number }[]> {

@@ -45,7 +45,11 @@ export function describeRemains(stage: Stage): void {
       const kept = await dead.createWorkspace({ build: 2, epoch: 1 }, 1);
       const watcher = new Audience();
       const { signal } = new AbortController();
-      const orphan = await dead.start(lost, stage.spec(dialect.wait()), watcher.sink, signal);
+      const orphan = await dead.start(lost, stage.spec(dialect.wait()), {
+        sink: watcher.sink,
+        signal,
+        launching: async () => {},
+      });
       await watcher.sees('started');
 
       const heir = subject.create();

@@ -5,6 +5,9 @@ export const quote = (text: string): string => `'${text.replaceAll("'", String.r
 
 const LINE = 'the quick brown fox jumps over the lazy dog';
 
+const printed = (bytes: Buffer): string =>
+  `printf '${[...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')}'`;
+
 /** Steps as text for `sh`, with nothing that busybox and coreutils do not both have. */
 export const shell: Omit<Dialect, 'unstartable'> = {
   exit: (code) => `exit ${code}`,
@@ -12,8 +15,7 @@ export const shell: Omit<Dialect, 'unstartable'> = {
     run: `yes '${LINE}' | head -c ${count}`,
     bytes: Buffer.alloc(count, `${LINE}\n`),
   }),
-  print: (bytes) =>
-    `printf '${[...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('')}'`,
+  print: printed,
   bothStreams: (lines) =>
     `i=1; while [ $i -le ${lines} ]; do echo "out $i"; echo "err $i" >&2; i=$((i + 1)); done`,
   printEnv: (names) => `printf '%s\\n' ${names.map((name) => `"$${name}"`).join(' ')}`,
@@ -23,5 +25,6 @@ export const shell: Omit<Dialect, 'unstartable'> = {
   leaveChild: () => '(sleep 1; echo late) & echo main',
   writeFile: (path, text) => `echo ${quote(text)} > ${quote(path)}`,
   link: (path, target) => `ln -s ${quote(target)} ${quote(path)}`,
+  untilGo: (before, then) => `${printed(before)}; while [ ! -e go ]; do sleep 0.05; done; ${then}`,
   cat: (path) => `cat ${quote(path)}`,
 };

@@ -37,6 +37,8 @@ export interface Dialect {
   cat(path: string): string;
   /** A step that cannot be started. */
   unstartable(): Partial<StepSpec>;
+  /** Absent where nothing outlives the process: prints `before`, waits for the file `go`, goes on with `then`. */
+  untilGo?(before: Buffer, then: string): string;
 }
 
 export interface Subject {
@@ -134,7 +136,7 @@ export class Stage {
     sink: OutputSink,
     signal: AbortSignal = new AbortController().signal,
   ): Promise<RunningStep> {
-    return this.executor.start(workspace, spec, sink, signal);
+    return this.executor.start(workspace, spec, { sink, signal, launching: async () => {} });
   }
 
   /** Plays one step to its end, in a workspace of its own unless one is given. */

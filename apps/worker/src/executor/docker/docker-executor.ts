@@ -8,21 +8,24 @@ import type {
   Identity,
   OutputSink,
   RunningStep,
+  StartOrder,
   StepSpec,
   Workspace,
 } from '../executor.js';
-import { DockerStep } from './docker-step.js';
+import { DockerStep, removeContainer } from './docker-step.js';
 import { DockerWorkspace } from './docker-workspace.js';
-import { connect, engineFailure, noEngine, statusOf, wordsOf } from './engine.js';
+import type { WorkspaceOrder } from './docker-workspace.js';
+import { connect, engineFailure, noEngine, runOf, statusOf, wordsOf } from './engine.js';
 import { holderImage } from './holder-image.js';
 import { Holders } from './holders.js';
+import type { Holder } from './holders.js';
 import { ImageStorage } from './image-storage.js';
 import { Images } from './images.js';
-import { labelsOf, nameOf } from './labels.js';
+import { labelsOf, nameOf, ownFilter, roleOf } from './labels.js';
 import { checkImage, isPinned, loadPolicy, loosened } from './policy.js';
 import type { Policy } from './policy.js';
 import { PulledImages } from './pulled-images.js';
-import { stepOptions } from './step-options.js';
+import { RUN_LABEL, STEP_LABEL, stepOptions } from './step-options.js';
 import { parseSubnet } from './subnets.js';
 import { sweep } from './sweep.js';
 
@@ -44,6 +47,8 @@ export class DockerExecutor implements Executor {
   readonly #engine: Docker;
   readonly #images: Images;
   readonly #workspaces = new Set<DockerWorkspace>();
+  /** Attempts that another process began. */
+  readonly #inherited = new Set<string>();
   #opened: Opened | undefined;
   /** Some packages of the engine leave its init program out. */
   #init = true;
@@ -84,46 +89,53 @@ export class DockerExecutor implements Executor {
   }
 
   async createWorkspace(attempt: Attempt, slot: number): Promise<Workspace> {
-    const { identity, policy, image, holders } = this.#open();
-    for (const other of this.#workspaces) {
-      invariant(other.disposed || other.slot !== slot, `slot ${slot} already has a workspace`);
-    }
+    const { identity, policy, holders } = this.#open();
+    this.#checkSlot(slot);
     const volume = nameOf(identity, 'workspace', attempt);
     const engine = this.#engine;
     const holding = policy.network === 'bridge' ? holders.take() : Promise.resolve(undefined);
-    const [held, made] = await Promise.allSettled([
+    const [held, made, run] = await Promise.allSettled([
       holding,
       engine.createVolume({ Name: volume, Labels: labelsOf(identity, 'workspace', attempt) }),
+      runOf(engine),
     ]);
-    if (held.status === 'rejected' || made.status === 'rejected') {
+    const failed = [held, made, run].find((one) => one.status === 'rejected');
+    if (failed || held.status === 'rejected' || run.status === 'rejected') {
       if (held.status === 'fulfilled' && held.value) holders.give(held.value, false);
       if (made.status === 'fulfilled') await engine.getVolume(volume).remove();
-      const reason: unknown =
-        held.status === 'rejected' ? held.reason : made.status === 'rejected' && made.reason;
-      throw engineFailure(reason, 'make a workspace');
+      throw engineFailure(failed?.reason, 'make a workspace');
     }
-    const workspace = new DockerWorkspace({
-      engine,
-      identity,
-      image,
-      attempt,
-      slot,
-      volume,
-      holder: held.value,
-      onDispose: (gone) => this.#forget(gone),
-    });
-    this.#workspaces.add(workspace);
-    return workspace;
+    return this.#workspace({ attempt, slot, volume, holder: held.value, run: run.value });
   }
 
-  async start(
-    workspace: Workspace,
-    step: StepSpec,
-    sink: OutputSink,
-    signal: AbortSignal,
-  ): Promise<RunningStep> {
+  async reopenWorkspace(attempt: Attempt, slot: number): Promise<Workspace | undefined> {
+    const { identity } = this.#open();
+    this.#checkSlot(slot);
+    this.#inherited.add(keyOf(attempt));
+    const engine = this.#engine;
+    const filters = ownFilter(identity, attempt);
+    try {
+      const [{ Volumes }, containers, run] = await Promise.all([
+        engine.listVolumes({ filters }),
+        engine.listContainers({ all: true, filters }),
+        runOf(engine),
+      ]);
+      // Nobody reads through these any more.
+      const readers = containers.filter(({ Labels }) => roleOf(Labels) !== 'step');
+      await Promise.all(readers.map(({ Id }) => removeContainer(engine.getContainer(Id))));
+      const [volume] = Volumes ?? [];
+      if (!volume) return undefined;
+      const holder = await this.#holderOf(containers);
+      return this.#workspace({ attempt, slot, volume: volume.Name, holder, run });
+    } catch (error) {
+      throw engineFailure(error, 'find the workspace');
+    }
+  }
+
+  async start(workspace: Workspace, step: StepSpec, order: StartOrder): Promise<RunningStep> {
     invariant(workspace instanceof DockerWorkspace, 'a workspace of another executor');
     const { policy } = this.#open();
+    const { sink, signal } = order;
     if (step.image === undefined) {
       throw new FarmError('image-unavailable', `step ${step.name} names no image`);
     }
@@ -138,10 +150,11 @@ export class DockerExecutor implements Executor {
       say.line(`image ${image.reference} ${image.digest}`);
       await say.said();
       throwIfAborted(signal);
-      const running = await this.#run(workspace, { ...step, image: image.reference }, sink);
+      const running = await this.#run(workspace, { ...step, image: image.reference }, order);
       workspace.add(running);
       if (signal.aborted || workspace.disposed) {
         await running.stop(0);
+        running.discard();
         await running.removed;
         throw new FarmError('cancelled', 'cancelled while the step started');
       }
@@ -150,6 +163,29 @@ export class DockerExecutor implements Executor {
       throw engineFailure(error, `start the step ${step.name}`);
     } finally {
       release?.();
+    }
+  }
+
+  async attach(
+    workspace: Workspace,
+    step: StepSpec,
+    ref: string,
+    sink: OutputSink,
+  ): Promise<RunningStep | undefined> {
+    invariant(workspace instanceof DockerWorkspace, 'a workspace of another executor');
+    const engine = this.#engine;
+    try {
+      const { Labels } = await this.#containerOf(workspace, step, ref);
+      if (Labels[RUN_LABEL] !== workspace.run) {
+        // What a step writes while its engine is away is lost, whatever its exit says.
+        const message = 'the Docker Engine was started anew while the worker was away';
+        throw new FarmError('engine-unavailable', message);
+      }
+      const running = await DockerStep.attach(engine.getContainer(ref), { engine, sink });
+      if (running) workspace.add(running);
+      return running;
+    } catch (error) {
+      throw engineFailure(error, `take up the step ${step.name}`);
     }
   }
 
@@ -171,18 +207,69 @@ export class DockerExecutor implements Executor {
     await this.#opened?.holders.close();
   }
 
+  async leave(): Promise<void> {
+    await Promise.all([...this.#workspaces].map((workspace) => workspace.letGo()));
+    await this.#opened?.holders.settled();
+  }
+
   #open(): Opened {
     invariant(this.#opened, 'the executor was not opened');
     return this.#opened;
   }
 
+  #checkSlot(slot: number): void {
+    for (const other of this.#workspaces)
+      invariant(other.disposed || other.slot !== slot, `slot ${slot} already has a workspace`);
+  }
+
+  #workspace(
+    order: Pick<WorkspaceOrder, 'attempt' | 'slot' | 'volume' | 'holder' | 'run'>,
+  ): DockerWorkspace {
+    const { identity, image } = this.#open();
+    const workspace = new DockerWorkspace({
+      ...order,
+      engine: this.#engine,
+      identity,
+      image,
+      inherited: this.#inherited.has(keyOf(order.attempt)),
+      onDispose: (gone) => this.#forget(gone),
+    });
+    this.#workspaces.add(workspace);
+    return workspace;
+  }
+
+  /** The holder that a build is in; a new one when that is gone, or was never needed so far. */
+  async #holderOf(containers: readonly Docker.ContainerInfo[]): Promise<Holder | undefined> {
+    const { holders, policy } = this.#open();
+    const modes = containers.map(({ HostConfig }) => HostConfig.NetworkMode);
+    const joined = modes.find((mode) => mode.startsWith(JOINED));
+    const adopted = joined && (await holders.adopt(joined.slice(JOINED.length)));
+    if (adopted) return adopted;
+    return policy.network === 'bridge' ? holders.take() : undefined;
+  }
+
+  /** The container by its id, if it is that step's. */
+  async #containerOf(workspace: DockerWorkspace, step: StepSpec, ref: string) {
+    const { identity } = this.#open();
+    const filters = { ...ownFilter(identity, workspace.attempt), id: [ref] };
+    filters.label.push(`${STEP_LABEL}=${step.index}`);
+    const [found] = await this.#engine.listContainers({ all: true, filters });
+    if (found) return found;
+    throw new FarmError('worker-lost', 'its container is gone');
+  }
+
   #forget(workspace: DockerWorkspace): void {
     const { holders, policy } = this.#open();
     this.#workspaces.delete(workspace);
+    this.#inherited.delete(keyOf(workspace.attempt));
     if (workspace.holder) holders.give(workspace.holder, loosened(policy));
   }
 
-  async #run(workspace: DockerWorkspace, step: StepSpec, sink: OutputSink): Promise<DockerStep> {
+  async #run(
+    workspace: DockerWorkspace,
+    step: StepSpec,
+    { sink, launching }: StartOrder,
+  ): Promise<DockerStep> {
     const { identity, policy, holders } = this.#open();
     for (let tries = 1; ; tries++) {
       const options = stepOptions({
@@ -194,10 +281,10 @@ export class DockerExecutor implements Executor {
         policy,
         config: this.config,
         init: this.#init,
+        run: workspace.run,
       });
-      const memory = options.HostConfig?.Memory ?? 0;
       try {
-        return await DockerStep.start({ engine: this.#engine, options, memory, sink });
+        return await DockerStep.start({ engine: this.#engine, options, sink, launching });
       } catch (error) {
         if (tries > 2 || statusOf(error) === undefined) throw error;
         if (this.#init && /docker-init|init binary/i.test(wordsOf(error))) {
@@ -213,6 +300,11 @@ export class DockerExecutor implements Executor {
     }
   }
 }
+
+/** In a container's network mode, before the id of the one whose network it has. */
+const JOINED = 'container:';
+
+const keyOf = ({ build, epoch }: Attempt): string => `${build}-${epoch}`;
 
 function holderGone(error: unknown): boolean {
   return /cannot join network of a non running container|No such container: [0-9a-f]{12}/i.test(

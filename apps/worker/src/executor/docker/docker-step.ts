@@ -3,8 +3,8 @@ import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OutputSink, RunningStep, StepExit } from '../executor.js';
-import { engineFailure, keptOutput, unlessGone, wordsOf } from './engine.js';
-import { StepOutput } from './step-output.js';
+import { engineFailure, keptOutput, statusOf, unlessGone, wordsOf } from './engine.js';
+import { StepOutput, type Brake } from './step-output.js';
 
 /** After KILL an engine that works reports the exit within this, in milliseconds. */
 const KILLED_WITHIN_MS = 15_000;
@@ -16,20 +16,27 @@ const OUTPUT_AFTER_EXIT_MS = 10_000;
 const OOM_TRIES = 5;
 const OOM_WAIT_MS = 20;
 const KILLED = 137;
+/** The engine's answer to a start that comes again. */
+const STARTED_BEFORE = 304;
+/** When a container that was taken up is looked at again, in milliseconds after the look before. */
+const THAW_MS = [500, 2_000, 10_000, 30_000];
 
-export interface StepOrder {
+export interface DockerStepOrder {
   engine: Docker;
-  options: Docker.ContainerCreateOptions;
-  /** Bytes; for the message when it is hit. */
-  memory: number;
   sink: OutputSink;
+}
+
+export interface DockerStartOrder extends DockerStepOrder {
+  options: Docker.ContainerCreateOptions;
+  launching: (ref: string) => Promise<void>;
 }
 
 /** A step in its container. Made, watched and removed here. */
 export class DockerStep implements RunningStep {
   readonly exited: Promise<StepExit>;
-  /** Settles when the container and its anonymous volumes are gone, or cannot be removed now. */
+  /** Settles when it was discarded and the container and its anonymous volumes are gone, or cannot be removed now. */
   readonly removed: Promise<void>;
+  readonly #discarded = deferred();
   readonly #gaveUp = deferred<StepExit>();
   #stopping: Promise<void> | undefined;
   #hasExited = false;
@@ -38,37 +45,93 @@ export class DockerStep implements RunningStep {
    * Creates, attaches, starts, in that order, so that no byte and no exit is missed. Rejects with the engine's
    * error; nothing is left then.
    */
-  static async start(order: StepOrder): Promise<DockerStep> {
+  static async start(order: DockerStartOrder): Promise<DockerStep> {
     const container = await order.engine.createContainer(order.options);
     try {
       const attached = await container.attach({ stream: true, stdout: true, stderr: true });
-      const output = new StepOutput(attached as unknown as Readable, order.sink, {
-        hold: () => container.pause(),
-        release: () => container.unpause(),
-      });
+      const stream = attached as unknown as Readable;
+      const output = new StepOutput(stream, order.sink, brakeOf(container));
       try {
+        await order.launching(container.id);
         await container.start();
       } catch (error) {
         output.cut();
         throw error;
       }
-      return new DockerStep(container, output, order);
+      return new DockerStep(container, output, order, 'attached');
     } catch (error) {
       await removeContainer(container);
       throw error;
     }
   }
 
+  /**
+   * Takes up the container that an earlier process was about to start, or had started. Its start is asked for
+   * once more where it is not seen yet: the process may have died before it asked, or the engine may be at it, and
+   * either way it then runs once. Undefined when the engine refuses, so that it never ran; it is removed then.
+   */
+  static async attach(container: Docker.Container, order: DockerStepOrder) {
+    const { State } = await container.inspect();
+    if (State.Status === 'created') {
+      try {
+        await container.start();
+      } catch (error) {
+        const status = statusOf(error);
+        if (status === undefined) throw error;
+        if (status !== STARTED_BEFORE) {
+          await removeContainer(container);
+          return undefined;
+        }
+      }
+    }
+    const over = State.Status === 'exited';
+    if (State.Paused) await unlessGone(container.unpause(), true);
+    const stream = await keptOutput(order.engine, container.id, !over);
+    const output = new StepOutput(stream, order.sink, brakeOf(container));
+    const step = new DockerStep(container, output, order, over ? 'over' : 'followed');
+    if (!over) void step.#thaw();
+    return step;
+  }
+
   private constructor(
     private readonly container: Docker.Container,
     private readonly output: StepOutput,
-    private readonly order: StepOrder,
+    private readonly order: DockerStepOrder,
+    private readonly how: 'attached' | 'followed' | 'over',
   ) {
     this.exited = Promise.race([this.#finish(), this.#gaveUp.promise]);
-    this.removed = this.exited.then(() => {
+    const gone = async (): Promise<void> => {
+      await this.exited;
       this.#hasExited = true;
-      return removeContainer(container);
-    });
+      await this.#discarded.promise;
+      await removeContainer(container);
+    };
+    this.removed = gone();
+  }
+
+  get wasOver(): boolean {
+    return this.how === 'over';
+  }
+
+  discard(): void {
+    this.#discarded.resolve();
+  }
+
+  letGo(): Promise<void> {
+    return this.output.letGo();
+  }
+
+  /** A freeze that the earlier process asked for last may take effect when the container was looked at already. */
+  async #thaw(): Promise<void> {
+    for (const ms of THAW_MS) {
+      if (await this.#exitsWithin(ms)) return;
+      try {
+        if (!this.output.holds && (await this.container.inspect()).State.Paused)
+          await this.container.unpause();
+      } catch {
+        // It ended meanwhile, or the engine is away, which others notice.
+      }
+    }
   }
 
   stop(graceMs: number): Promise<void> {
@@ -118,7 +181,8 @@ export class DockerStep implements RunningStep {
       const prompt = !early || (await settlesWithin(waited, EXIT_AFTER_OUTPUT_MS));
       const { StatusCode: exitCode } = (await waited) as { StatusCode: number };
       const whole = await this.#drained();
-      if (!whole || !prompt) await this.#readAgain();
+      // What follows a log may lose its end.
+      if (!whole || !prompt || this.how === 'followed') await this.#readAgain();
       const { failure } = this.output;
       if (failure !== undefined) {
         return {
@@ -153,7 +217,7 @@ export class DockerStep implements RunningStep {
   /** The engine's log alone decides what the rest is. */
   async #readAgain(): Promise<void> {
     if (this.output.failure !== undefined) return;
-    const kept = await keptOutput(this.order.engine, this.container.id);
+    const kept = await keptOutput(this.order.engine, this.container.id, false);
     const rest = new StepOutput(kept, this.order.sink, undefined, this.output.taken);
     if (!(await rest.done)) throw new Error('the rest of the output could not be read');
   }
@@ -161,15 +225,19 @@ export class DockerStep implements RunningStep {
   async #explain(exitCode: number): Promise<StepExit> {
     const tries = exitCode === KILLED && !this.#stopping ? OOM_TRIES : 1;
     for (let left = tries; left > 0; left--) {
-      const { State } = await this.container.inspect();
+      const { State, HostConfig } = await this.container.inspect();
       if (State.OOMKilled) {
-        const message = `killed by its memory limit of ${mebibytes(this.order.memory)} MiB`;
+        const message = `killed by its memory limit of ${mebibytes(HostConfig.Memory ?? 0)} MiB`;
         return { exitCode, reason: { code: 'out-of-memory', message } };
       }
       if (left > 1) await delay(OOM_WAIT_MS);
     }
     return { exitCode };
   }
+}
+
+function brakeOf(container: Docker.Container): Brake {
+  return { hold: () => container.pause(), release: () => container.unpause() };
 }
 
 function mebibytes(bytes: number): number {

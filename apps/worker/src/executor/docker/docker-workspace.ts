@@ -12,6 +12,7 @@ import { removeContainer } from './docker-step.js';
 import { engineFailure, statusOf, unlessGone } from './engine.js';
 import type { Holder } from './holders.js';
 import { labelsOf, nameOf } from './labels.js';
+import { sweepAttempt } from './sweep.js';
 import { listByArchive, listByHelper } from './list-files.js';
 
 /** Where every step finds the workspace. */
@@ -30,6 +31,10 @@ export interface WorkspaceOrder {
   volume: string;
   /** Absent when steps get no network. */
   holder: Holder | undefined;
+  /** The run of the engine that it belongs to. */
+  run: string;
+  /** Another process worked for this attempt before, and its last requests may still take effect. */
+  inherited: boolean;
   onDispose: (workspace: DockerWorkspace) => void;
 }
 
@@ -41,8 +46,10 @@ export class DockerWorkspace implements Workspace {
   readonly attempt: Attempt;
   readonly slot: number;
   readonly volume: string;
+  readonly run: string;
   holder: Holder | undefined;
   readonly #steps = new Set<DockerStep>();
+  #running = 0;
   /** The engine locks a container while it reads from it, so reads at the same time need one each. */
   readonly #archives: Promise<Docker.Container>[] = [];
   readonly #idle: Docker.Container[] = [];
@@ -53,6 +60,7 @@ export class DockerWorkspace implements Workspace {
     this.attempt = order.attempt;
     this.slot = order.slot;
     this.volume = order.volume;
+    this.run = order.run;
     this.holder = order.holder;
   }
 
@@ -61,12 +69,19 @@ export class DockerWorkspace implements Workspace {
   }
 
   get busy(): boolean {
-    return this.#steps.size > 0;
+    return this.#running > 0;
+  }
+
+  /** What frozen steps there are go on, and are not frozen again. */
+  async letGo(): Promise<void> {
+    await Promise.all([...this.#steps].map((step) => step.letGo()));
   }
 
   /** Steps are waited for, and their containers' removal, before the volume goes. */
   add(step: DockerStep): void {
     this.#steps.add(step);
+    this.#running++;
+    void step.exited.then(() => this.#running--);
     void step.removed.then(() => this.#steps.delete(step));
   }
 
@@ -151,10 +166,15 @@ export class DockerWorkspace implements Workspace {
   async #dispose(): Promise<void> {
     const steps = [...this.#steps];
     await Promise.all(steps.map((step) => step.stop(0)));
+    for (const step of steps) step.discard();
     await Promise.all(steps.map((step) => step.removed));
     for (const source of this.#reading) source.destroy();
     for (const archive of await Promise.allSettled(this.#archives)) {
       if (archive.status === 'fulfilled') await removeContainer(archive.value);
+    }
+    if (this.order.inherited) {
+      // What stays is left to the sweep.
+      await sweepAttempt(this.order.engine, this.order.identity, this.attempt).catch(() => {});
     }
     await removeVolume(this.order.engine.getVolume(this.volume));
     this.order.onDispose(this);

@@ -73,8 +73,25 @@ export async function unlessGone(work: Promise<unknown>, alsoBusy = false): Prom
   }
 }
 
-/** A container's output as the engine keeps it, raw frames; unlike the client's `logs` never whole in memory. */
-export function keptOutput(engine: Docker, id: string): Promise<Readable> {
+/**
+ * Tells one run of the engine from the next: it makes its default bridge anew when it starts (but not when it
+ * found containers that it left running for the purpose, whose output it then has). Empty where there is none.
+ */
+export async function runOf(engine: Docker): Promise<string> {
+  try {
+    const { Created } = (await engine.getNetwork('bridge').inspect()) as { Created?: string };
+    return Created ?? '';
+  } catch (error) {
+    if (statusOf(error) === 404) return '';
+    throw error;
+  }
+}
+
+/**
+ * A container's output as the engine keeps it, from the beginning, raw frames; unlike the client's `logs` never
+ * whole in memory. With `follow`, what comes later too, but its end may be missing.
+ */
+export function keptOutput(engine: Docker, id: string, follow: boolean): Promise<Readable> {
   return new Promise((resolve, reject) => {
     engine.modem.dial(
       {
@@ -82,7 +99,7 @@ export function keptOutput(engine: Docker, id: string): Promise<Readable> {
         method: 'GET',
         isStream: true,
         statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
-        options: { stdout: true, stderr: true, follow: false },
+        options: { stdout: true, stderr: true, follow },
       },
       (error, stream) => (error ? reject(error) : resolve(stream as Readable)),
     );

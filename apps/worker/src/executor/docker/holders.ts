@@ -73,6 +73,36 @@ export class Holders {
     return wanted.promise;
   }
 
+  /**
+   * The holder that an earlier process made, for the build that is in it: it is thrown away after that, since
+   * nobody knows what its files said when it was new. Undefined when it does not run any more.
+   */
+  async adopt(id: string): Promise<Holder | undefined> {
+    const { engine } = this.order;
+    const container = engine.getContainer(id);
+    const found = await container.inspect().catch((error: unknown) => {
+      if (statusOf(error) === 404) return undefined;
+      throw error;
+    });
+    const [network] = Object.entries(found?.NetworkSettings.Networks ?? {});
+    if (!found?.State.Running || !network) return undefined;
+    const [name, { NetworkID }] = network;
+    this.#names.add(found.Name.slice(1)).add(name);
+    const holder = {
+      container,
+      network: engine.getNetwork(NetworkID),
+      report: '',
+      uses: MOST_USES,
+    };
+    this.#own.set(found.Id, holder);
+    return holder;
+  }
+
+  /** Settles when nothing is being made or removed. */
+  async settled(): Promise<void> {
+    while (this.#work.size > 0) await Promise.all(this.#work);
+  }
+
   /** Takes a holder back; `spoiled` when it must not be used again. */
   give(holder: Holder, spoiled: boolean): void {
     holder.uses++;
@@ -87,9 +117,9 @@ export class Holders {
 
   async close(): Promise<void> {
     this.#closed = true;
-    while (this.#work.size > 0) await Promise.all(this.#work);
+    await this.settled();
     for (const holder of this.#own.values()) this.#discard(holder);
-    while (this.#work.size > 0) await Promise.all(this.#work);
+    await this.settled();
   }
 
   #background(work: Promise<void>): void {

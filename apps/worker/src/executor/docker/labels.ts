@@ -30,9 +30,15 @@ export function labelsOf(
   };
 }
 
-/** The engine's filter for objects of one identity and of nobody else. */
-export function ownFilter(identity: Identity): { label: string[] } {
-  return { label: [`impgem.farm=${identity.farm}`, `impgem.worker=${identity.worker}`] };
+/** The engine's filter for objects of one identity, and of one attempt if given, and of nobody else. */
+export function ownFilter(identity: Identity, attempt?: Attempt): { label: string[] } {
+  const label = [`impgem.farm=${identity.farm}`, `impgem.worker=${identity.worker}`];
+  if (attempt) label.push(`impgem.build=${attempt.build}`, `impgem.epoch=${attempt.epoch}`);
+  return { label };
+}
+
+export function roleOf(labels: Record<string, string> | undefined | null): string | undefined {
+  return labels?.['impgem.role'];
 }
 
 /** A name that tells people what it is, and is never used twice. */

@@ -21,7 +21,13 @@ export interface StepOptionsOrder {
   policy: Policy;
   config: DockerConfig;
   init: boolean;
+  /** See `runOf`. */
+  run: string;
 }
+
+/** On a step's container: which step, and in which run of the engine it was made. */
+export const STEP_LABEL = 'impgem.step';
+export const RUN_LABEL = 'impgem.engine-run';
 
 const least = (...values: (number | undefined)[]): number =>
   Math.min(...values.filter((value) => value !== undefined));
@@ -46,7 +52,11 @@ export function stepOptions(order: StepOptionsOrder): Docker.ContainerCreateOpti
       ...(init ? ['TINI_KILL_PROCESS_GROUP=1'] : []),
     ],
     WorkingDir: posix.join(MOUNT, step.workdir ?? ''),
-    Labels: { ...labelsOf(identity, 'step', attempt), 'impgem.step': String(step.index) },
+    Labels: {
+      ...labelsOf(identity, 'step', attempt),
+      [STEP_LABEL]: String(step.index),
+      [RUN_LABEL]: order.run,
+    },
     AttachStdout: true,
     AttachStderr: true,
     HostConfig: {

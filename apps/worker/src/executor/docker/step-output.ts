@@ -66,6 +66,11 @@ export class StepOutput {
     this.done = this.#carry();
   }
 
+  /** Whether the container is frozen because of what waits here, or about to be. */
+  get holds(): boolean {
+    return this.#held !== undefined;
+  }
+
   /** From here on the container is not frozen any more, so that it can end. */
   async letGo(): Promise<void> {
     const { brake } = this;

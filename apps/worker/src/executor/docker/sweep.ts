@@ -40,6 +40,20 @@ export async function sweep(engine: Docker, identity: Identity, kept: Kept): Pro
   return removed.filter(Boolean).length;
 }
 
+/** Removes all that is there of one attempt, whoever made it. */
+export async function sweepAttempt(
+  engine: Docker,
+  identity: Identity,
+  attempt: Attempt,
+): Promise<void> {
+  const filters = ownFilter(identity, attempt);
+  await removeAll(await engine.listContainers({ all: true, filters }), ({ Id }) =>
+    engine.getContainer(Id).remove({ force: true, v: true }),
+  );
+  const { Volumes } = await engine.listVolumes({ filters });
+  await removeAll(Volumes ?? [], ({ Name }) => engine.getVolume(Name).remove());
+}
+
 async function removeAll<T>(
   objects: readonly T[],
   remove: (object: T) => Promise<unknown>,

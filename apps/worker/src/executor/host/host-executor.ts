@@ -8,6 +8,7 @@ import type {
   Identity,
   OutputSink,
   RunningStep,
+  StartOrder,
   StepSpec,
   Workspace,
 } from '../executor.js';
@@ -18,6 +19,9 @@ import { killStrays, MARKER } from './strays.js';
 
 /** All that a step finds in its environment beside what it is given. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Where a step's output and exit are. */
+const folderOf = ({ folder }: HostWorkspace, id: string): string => join(folder, 'steps', id);
 
 /**
  * Runs steps as processes of this machine, as the worker's user: no isolation, so only where the worker's own
@@ -52,50 +56,57 @@ export class HostExecutor implements Executor {
   }
 
   async createWorkspace(attempt: Attempt, slot: number): Promise<Workspace> {
-    for (const other of this.#workspaces) {
-      invariant(other.disposed || other.slot !== slot, `slot ${slot} already has a workspace`);
-    }
-    const folder = join(this.#root, this.#idOf(attempt));
-    const marker = this.#prefixOf(attempt);
-    const workspace = new HostWorkspace(attempt, slot, folder, marker, (gone) =>
-      this.#workspaces.delete(gone),
-    );
-    try {
-      await mkdir(workspace.work, { recursive: true, mode: 0o700 });
-      await mkdir(join(folder, 'home'), { mode: 0o700 });
-    } catch (cause) {
-      await rm(folder, { recursive: true, force: true });
-      throw new FarmError('workspace-error', `no workspace: ${String(cause)}`, {}, { cause });
-    }
-    this.#workspaces.add(workspace);
+    this.#checkSlot(slot);
+    const workspace = this.#workspace(attempt, slot, join(this.#root, this.#idOf(attempt)), false);
+    await this.#make(workspace);
     return workspace;
   }
 
-  async start(
-    workspace: Workspace,
-    step: StepSpec,
-    sink: OutputSink,
-    signal: AbortSignal,
-  ): Promise<RunningStep> {
+  async reopenWorkspace(attempt: Attempt, slot: number): Promise<Workspace | undefined> {
+    this.#checkSlot(slot);
+    const prefix = this.#prefixOf(attempt);
+    const name = (await readdir(this.#root)).find((one) => one.startsWith(prefix));
+    if (name === undefined) return undefined;
+    const workspace = this.#workspace(attempt, slot, join(this.#root, name), true);
+    await this.#make(workspace);
+    return workspace;
+  }
+
+  async start(workspace: Workspace, step: StepSpec, order: StartOrder): Promise<RunningStep> {
     invariant(workspace instanceof HostWorkspace, 'a workspace of another executor');
+    const { sink, signal, launching } = order;
     if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
     const id = this.#idOf(workspace.attempt);
     const cwd = await this.#workdir(workspace, step.workdir);
     const running = await HostStep.start({
       launcher: this.#launcher,
+      launching,
       id,
       run: step.run,
       cwd,
       env: { PATH, HOME: join(workspace.folder, 'home'), ...step.env, [MARKER]: id },
-      folder: join(workspace.folder, 'steps', id),
+      folder: folderOf(workspace, id),
       sink,
     });
     workspace.add(running);
     if (signal.aborted || workspace.disposed) {
       await running.stop(0);
+      running.discard();
       await running.removed;
       throw new FarmError('cancelled', 'cancelled while the step started');
     }
+    return running;
+  }
+
+  async attach(
+    workspace: Workspace,
+    _step: StepSpec,
+    ref: string,
+    sink: OutputSink,
+  ): Promise<RunningStep | undefined> {
+    invariant(workspace instanceof HostWorkspace, 'a workspace of another executor');
+    const running = await HostStep.attach({ id: ref, folder: folderOf(workspace, ref), sink });
+    if (running) workspace.add(running);
     return running;
   }
 
@@ -115,6 +126,33 @@ export class HostExecutor implements Executor {
   async close(): Promise<void> {
     await Promise.all([...this.#workspaces].map((workspace) => workspace.dispose()));
     await this.#launcher.close();
+  }
+
+  async leave(): Promise<void> {
+    for (const workspace of this.#workspaces) workspace.letGo();
+    this.#launcher.leave();
+  }
+
+  #checkSlot(slot: number): void {
+    for (const other of this.#workspaces)
+      invariant(other.disposed || other.slot !== slot, `slot ${slot} already has a workspace`);
+  }
+
+  #workspace(attempt: Attempt, slot: number, folder: string, inherited: boolean): HostWorkspace {
+    const gone = (workspace: HostWorkspace) => this.#workspaces.delete(workspace);
+    return new HostWorkspace(attempt, slot, folder, this.#prefixOf(attempt), gone, inherited);
+  }
+
+  async #make(workspace: HostWorkspace): Promise<void> {
+    const { folder, work } = workspace;
+    try {
+      await mkdir(work, { recursive: true, mode: 0o700 });
+      await mkdir(join(folder, 'home'), { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      await rm(folder, { recursive: true, force: true });
+      throw new FarmError('workspace-error', `no workspace: ${String(cause)}`, {}, { cause });
+    }
+    this.#workspaces.add(workspace);
   }
 
   /** Made when it is not there, as the engine does for a container. */

@@ -1,82 +1,123 @@
 import { deferred, FarmError } from '@impgem/kit';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, open, rm, stat } from 'node:fs/promises';
 import { constants } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { OutputSink, RunningStep, StepExit } from '../executor.js';
 import { FileTail } from './file-tail.js';
 import type { LauncherClient } from './launcher-client.js';
-import type { LauncherReport, ProcessExit } from './launcher-messages.js';
+import type { ProcessExit, ProcessId } from './launcher-messages.js';
+import { inherit, launch, readExit, readJson } from './step-process.js';
+import type { Report, StepProcess } from './step-process.js';
 import { killStrays } from './strays.js';
 
-export interface HostStepOrder {
-  launcher: LauncherClient;
+export interface HostAttachOrder {
   id: string;
-  run: string;
-  cwd: string;
-  env: Record<string, string>;
   /** For output and exit code; made here, removed with the step. */
   folder: string;
   sink: OutputSink;
 }
 
-type Report = LauncherReport | { tell: 'lost' };
+export interface HostStepOrder extends HostAttachOrder {
+  launcher: LauncherClient;
+  launching: (ref: string) => Promise<void>;
+  run: string;
+  cwd: string;
+  env: Record<string, string>;
+}
+
+/** Between a launcher's word that it starts a step and the process' number on disk, at most. */
+const STARTED_WITHIN_MS = 10_000;
+const LOOK_MS = 50;
 
 /** A step that runs as processes of this machine, started by the launcher. */
 export class HostStep implements RunningStep {
   readonly exited: Promise<StepExit>;
-  /** Settles when its files are gone; never rejects. Children that left the group end with the workspace. */
+  /**
+   * Settles when it was discarded and its files are gone; never rejects. Children that left the group end with the
+   * workspace.
+   */
   readonly removed: Promise<void>;
+  readonly #discarded = deferred();
   #hasExited = false;
   #stopped = false;
 
   /** Rejects with a `FarmError` when the step cannot be started; nothing is left then. */
   static async start(order: HostStepOrder): Promise<HostStep> {
-    const { launcher, id, run, cwd, env, folder } = order;
+    const { launcher, launching, id, run, cwd, env, folder, sink } = order;
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const tail = await FileTail.open(folder, order.sink, {
-      hold: () => launcher.ask({ ask: 'hold', id }),
-      release: () => launcher.ask({ ask: 'release', id }),
+    let process: StepProcess | undefined;
+    const tail = await FileTail.open(folder, sink, {
+      hold: () => process?.hold(),
+      release: () => process?.release(),
     });
-    const started = deferred<Report>();
-    const ended = deferred<Report>();
-    launcher.start({ ask: 'start', id, run, cwd, env, folder }, (report) => {
-      started.resolve(report);
-      if (report.tell !== 'started') ended.resolve(report);
-    });
-    const first = await started.promise;
-    if (first.tell === 'failed' || first.tell === 'lost') {
-      launcher.forget(id);
+    try {
+      await launching(id);
+      const launched = await launch(launcher, { ask: 'start', id, run, cwd, env, folder });
+      if ('tell' in launched) throw cannotStart(launched);
+      process = launched;
+      return new HostStep(order, process, tail, false);
+    } catch (error) {
       tail.finish();
       await tail.done;
       await rm(folder, { recursive: true, force: true });
-      throw cannotStart(first);
+      throw error;
     }
-    return new HostStep(order, tail, ended.promise, first.tell === 'started' ? first.pid : 0);
+  }
+
+  /** Takes up the step that an earlier process had launched; undefined when it never ran, and never will. */
+  static async attach(order: HostAttachOrder): Promise<HostStep | undefined> {
+    const { folder, sink } = order;
+    if (!(await isFolder(folder))) throw new FarmError('worker-lost', 'its folder is gone');
+    const found = await foundIn(folder);
+    if (!found) {
+      await rm(folder, { recursive: true, force: true });
+      return undefined;
+    }
+    const process = inherit(folder, found.id);
+    // Frozen since its output was behind, it may be.
+    process.release();
+    const tail = await FileTail.open(folder, sink, process);
+    return new HostStep(order, process, tail, found.exit !== undefined);
   }
 
   private constructor(
-    private readonly order: HostStepOrder,
+    private readonly order: HostAttachOrder,
+    private readonly process: StepProcess,
     private readonly tail: FileTail,
-    ended: Promise<Report>,
-    /** Of its shell. */
-    readonly pid: number,
+    readonly wasOver: boolean,
   ) {
-    this.exited = this.#finish(ended);
-    this.removed = this.exited.then(() => this.#remove());
+    this.exited = this.#finish();
+    const gone = async (): Promise<void> => {
+      await Promise.all([this.exited, this.#discarded.promise]);
+      await rm(order.folder, { recursive: true, force: true }).catch(() => {});
+    };
+    this.removed = gone();
+  }
+
+  get pid(): number {
+    return this.process.pid;
   }
 
   async stop(graceMs: number): Promise<void> {
     if (!this.#hasExited) {
       this.#stopped = true;
       this.tail.letGo();
-      this.order.launcher.ask({ ask: 'stop', id: this.order.id, graceMs });
+      this.process.stop(graceMs);
     }
     await this.exited;
   }
 
-  async #finish(ended: Promise<Report>): Promise<StepExit> {
-    const { launcher, id } = this.order;
-    const report = await ended;
-    launcher.forget(id);
+  discard(): void {
+    this.#discarded.resolve();
+  }
+
+  letGo(): void {
+    this.tail.letGo();
+  }
+
+  async #finish(): Promise<StepExit> {
+    const report = await this.process.ended;
     // Those that left the group could go on working for a build that is over; a stop reaches them first.
     if (this.#stopped || report.tell === 'lost') await this.#killStrays();
     this.tail.finish();
@@ -95,12 +136,43 @@ export class HostStep implements RunningStep {
     };
   }
 
-  async #remove(): Promise<void> {
-    await rm(this.order.folder, { recursive: true, force: true }).catch(() => {});
-  }
-
   async #killStrays(): Promise<void> {
     await killStrays((marker) => marker === this.order.id).catch(() => 0);
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+}
+
+/** The process that the step became; undefined when it became none. Rejects when that cannot be known. */
+async function foundIn(folder: string): Promise<{ id: ProcessId; exit?: ProcessExit } | undefined> {
+  // From here on no launcher starts it any more, if none has yet.
+  if (await makes(join(folder, 'process'))) return undefined;
+  for (let left = STARTED_WITHIN_MS; left > 0; left -= LOOK_MS) {
+    const id = await readJson<ProcessId>(join(folder, 'process'));
+    const exit = await readExit(folder);
+    if (exit?.failed) return undefined;
+    if (id) return exit ? { id, exit } : { id };
+    await delay(LOOK_MS);
+  }
+  throw new FarmError(
+    'worker-lost',
+    'the process that starts steps died while it started this one',
+  );
+}
+
+/** True when the file was not there. */
+async function makes(path: string): Promise<boolean> {
+  try {
+    await (await open(path, 'wx', 0o600)).close();
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
   }
 }
 

@@ -25,8 +25,16 @@ export class HostWorkspace implements Workspace {
     /** What the markers of its steps begin with. */
     private readonly marker: string,
     private readonly onDispose: (workspace: HostWorkspace) => void,
+    /** An earlier process made it: its steps may have left children long ago. */
+    inherited = false,
   ) {
     this.work = join(folder, 'work');
+    if (inherited) this.#first = { pid: 0, at: 0 };
+  }
+
+  /** What frozen steps there are go on, and are not frozen again. */
+  letGo(): void {
+    for (const step of this.#steps) step.letGo();
   }
 
   get disposed(): boolean {
@@ -121,6 +129,7 @@ export class HostWorkspace implements Workspace {
   async #dispose(): Promise<void> {
     const steps = [...this.#steps];
     await Promise.all(steps.map((step) => step.stop(0)));
+    for (const step of steps) step.discard();
     await Promise.all(steps.map((step) => step.removed));
     if (this.#first) {
       await killStrays((marker) => marker.startsWith(this.marker), this.#first).catch(() => 0);

@@ -78,6 +78,13 @@ export class LauncherClient {
     await gone;
   }
 
+  /** Lets the launcher go on alone, until its last step has ended. */
+  leave(): void {
+    const child = this.#process;
+    this.#process = undefined;
+    if (child?.connected) child.disconnect();
+  }
+
   /** The channel keeps this process alive only while a step runs. */
   #hold(): void {
     if (this.#takers.size > 0) this.#process?.channel?.ref();

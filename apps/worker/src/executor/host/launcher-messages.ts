@@ -7,7 +7,7 @@ export type LauncherRequest =
       run: string;
       cwd: string;
       env: Record<string, string>;
-      /** Absolute; `stdout`, `stderr` and `exit` are made in it. */
+      /** Absolute; `stdout`, `stderr`, `process` and `exit` are made in it. */
       folder: string;
     }
   | { ask: 'stop'; id: string; graceMs: number }
@@ -18,6 +18,18 @@ export type LauncherRequest =
 export interface ProcessExit {
   code: number | null;
   signal: string | null;
+  /** It could not be started. */
+  failed?: { code: string; message: string };
+}
+
+/**
+ * Which process a step is, as in the file `process` of its folder. Whoever makes that file decides: the launcher,
+ * then the step runs; or a worker that takes the step up, then it never will.
+ */
+export interface ProcessId {
+  pid: number;
+  /** When it was started, in the kernel's ticks: a process with the same id but another start is another one. */
+  start: string;
 }
 
 /** What the launcher tells. */

@@ -1,8 +1,14 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LauncherReport, LauncherRequest, ProcessExit } from './launcher-messages.js';
+import type {
+  LauncherReport,
+  LauncherRequest,
+  ProcessExit,
+  ProcessId,
+} from './launcher-messages.js';
+import { startOf } from './process-id.js';
 
 /**
  * The launcher: a small process that starts the steps of the host executor. Small, because Node's spawn rate
@@ -28,6 +34,8 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
 }
 
 function start({ id, run, cwd, env, folder }: Extract<LauncherRequest, { ask: 'start' }>): void {
+  // Not there yet, or another worker has taken the step up and wants it not to run any more.
+  const claim = openSync(join(folder, 'process'), 'wx', 0o600);
   const files = ['stdout', 'stderr'].map((name) => openSync(join(folder, name), 'a', 0o600));
   const child = spawn('/bin/sh', ['-e', '-c', run], {
     cwd,
@@ -37,11 +45,17 @@ function start({ id, run, cwd, env, folder }: Extract<LauncherRequest, { ask: 's
     stdio: ['ignore', files[0], files[1]],
   });
   for (const file of files) closeSync(file);
-  child.once('error', (error: NodeJS.ErrnoException) => {
+  child.once('error', ({ code = 'unknown', message }: NodeJS.ErrnoException) => {
     running.delete(id);
-    report({ tell: 'failed', id, code: error.code ?? 'unknown', message: error.message });
+    record(folder, { code: null, signal: null, failed: { code, message } });
+    report({ tell: 'failed', id, code, message });
     leaveWhenDone();
   });
+  if (child.pid !== undefined) {
+    const process: ProcessId = { pid: child.pid, start: startOf(child.pid) ?? '' };
+    writeSync(claim, JSON.stringify(process));
+  }
+  closeSync(claim);
   if (child.pid === undefined) return;
   running.set(id, { child });
   child.once('exit', (code, signal) => {
@@ -85,6 +99,7 @@ process.on('message', (request: LauncherRequest) => {
         start(request);
       } catch (error) {
         const { code = 'unknown', message } = error as NodeJS.ErrnoException;
+        record(request.folder, { code: null, signal: null, failed: { code, message } });
         report({ tell: 'failed', id: request.id, code, message });
       }
       break;
@@ -101,6 +116,8 @@ process.on('message', (request: LauncherRequest) => {
 });
 process.on('disconnect', () => {
   alone = true;
+  // Whoever asked for it cannot take it back any more.
+  for (const { child } of running.values()) signalGroup(child, 'SIGCONT');
   leaveWhenDone();
 });
 // Signals to the worker's group are the worker's business; steps end by `stop` alone.

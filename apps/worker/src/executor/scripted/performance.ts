@@ -32,6 +32,9 @@ export class Performance implements RunningStep {
     await this.exited;
   }
 
+  /** Nothing of it is outside this process. */
+  discard(): void {}
+
   async #perform(): Promise<StepExit> {
     try {
       for (const act of this.play) {

@@ -3,8 +3,8 @@ import type {
   Attempt,
   Executor,
   Identity,
-  OutputSink,
   RunningStep,
+  StartOrder,
   StepSpec,
   Workspace,
 } from '../executor.js';
@@ -19,6 +19,7 @@ import { readPlay } from './play.js';
 export class ScriptedExecutor implements Executor {
   readonly name = 'scripted';
   readonly #workspaces = new Set<MemoryWorkspace>();
+  #launches = 0;
   readonly #running = new Map<Workspace, Set<Performance>>();
 
   async open(_identity: Identity): Promise<void> {}
@@ -35,14 +36,14 @@ export class ScriptedExecutor implements Executor {
   async start(
     workspace: Workspace,
     step: StepSpec,
-    sink: OutputSink,
-    signal: AbortSignal,
+    { sink, signal, launching }: StartOrder,
   ): Promise<RunningStep> {
     invariant(workspace instanceof MemoryWorkspace, 'a workspace of another executor');
     if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
     const play = readPlayOf(step);
     const refusal = play.find((act) => act.do === 'fail-start');
     if (refusal) throw new FarmError(refusal.code, refusal.message);
+    await launching(`${++this.#launches}`);
     const performance = new Performance(play, workspace, step, sink);
     const running = this.#running.get(workspace) ?? new Set();
     this.#running.set(workspace, running.add(performance));
@@ -51,6 +52,16 @@ export class ScriptedExecutor implements Executor {
   }
 
   /** The process that made them took its workspaces with it. */
+  async reopenWorkspace(): Promise<undefined> {
+    return undefined;
+  }
+
+  async attach(): Promise<never> {
+    throw new FarmError('worker-lost', 'a play ends with its process');
+  }
+
+  async leave(): Promise<void> {}
+
   async sweep(_keep: readonly Attempt[]): Promise<number> {
     return 0;
   }

@@ -1,0 +1,185 @@
+import { describe, expect, it } from '@jest/globals';
+import * as fc from 'fast-check';
+import { createHash } from 'node:crypto';
+import { constants, inflateRawSync } from 'node:zlib';
+import { Budget, type LogState, type NewRecord } from '../spool/index.js';
+import { advance, NOTHING, type Progress } from '../spool/record.js';
+import { StepLog } from './step-log.js';
+
+type Write = ['stdout' | 'stderr', Uint8Array];
+
+const attempt = { build: 1, epoch: 1 };
+const roomy = new Budget(Infinity);
+const FLUSH = { finishFlush: constants.Z_SYNC_FLUSH };
+
+const begin: NewRecord = { kind: 'event', atMs: 0, event: { kind: 'step.started', step: 0 } };
+const textOf = (records: readonly NewRecord[], stream: string): Buffer =>
+  Buffer.concat(
+    records.flatMap((record) =>
+      record.kind === 'log' && record.frame.stream === stream
+        ? [inflateRawSync(record.frame.payload, FLUSH)]
+        : [],
+    ),
+  );
+const stateOf = (records: readonly NewRecord[]): LogState | undefined =>
+  [begin, ...records].reduce<Progress>(advance, NOTHING).open?.log;
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+const all = (writes: readonly Write[], name: string) =>
+  Buffer.concat(writes.filter(([stream]) => stream === name).map(([, bytes]) => bytes));
+
+/** Lets a process write some of a log; what it got into the journal. */
+async function write(
+  writes: readonly (Write | ['system', Uint8Array])[],
+  options: { from?: LogState; budget?: Budget } = {},
+) {
+  const records: NewRecord[] = [];
+  const log = new StepLog({
+    append: async (record) => void records.push(record),
+    attempt,
+    step: 0,
+    zero: 0,
+    budget: roomy,
+    ...options,
+  });
+  for (const [stream, bytes] of writes) {
+    if (stream === 'system') log.say(Buffer.from(bytes).toString());
+    else await log.write(stream, bytes);
+  }
+  const sum = await log.end();
+  return { records, sum, isExact: log.isExact };
+}
+
+const bytes = fc.oneof(
+  fc.uint8Array({ maxLength: 40 }),
+  fc.tuple(fc.nat(150_000), fc.nat(255)).map(([size, by]) => new Uint8Array(size).fill(by)),
+);
+const output = fc.array(
+  fc.tuple(fc.constantFrom<'stdout' | 'stderr'>('stdout', 'stderr'), bytes) as fc.Arbitrary<Write>,
+  { maxLength: 12 },
+);
+
+/** The same bytes of each stream, in other pieces and another order between the streams. */
+function recut(writes: readonly Write[], sizes: readonly number[]): Write[] {
+  const rest = { stderr: all(writes, 'stderr'), stdout: all(writes, 'stdout') };
+  const pieces: Write[] = [];
+  for (let at = 0; rest.stdout.length + rest.stderr.length > 0; at++) {
+    const stream = at % 2 === 0 ? 'stderr' : 'stdout';
+    const size = sizes[at % sizes.length] ?? 1;
+    if (rest[stream].length > 0) pieces.push([stream, rest[stream].subarray(0, size)]);
+    rest[stream] = rest[stream].subarray(size);
+  }
+  return pieces;
+}
+
+describe('StepLog', () => {
+  it('goes on where any number of processes left it, byte for byte', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        output,
+        fc.array(fc.nat(1000), { maxLength: 3 }),
+        fc.array(fc.integer({ min: 1, max: 90_000 }), { minLength: 1, maxLength: 4 }),
+        async (writes, kills, sizes) => {
+          let kept: NewRecord[] = [];
+          for (const kill of kills) {
+            const said: ['system', Uint8Array] = ['system', Buffer.from(`process ${kill}`)];
+            const from = stateOf(kept);
+            const { records } = await write([said, ...recut(writes, sizes)], from ? { from } : {});
+            const most = records.length;
+            kept = [...kept, ...records.slice(0, most === 0 ? 0 : kill % (most + 1))];
+          }
+          const from = stateOf(kept);
+          const last = await write(recut(writes, sizes.toReversed()), from ? { from } : {});
+          expect(last.isExact).toBe(true);
+          const records = [...kept, ...last.records];
+          let offset = 0;
+          for (const record of records) {
+            if (record.kind !== 'log') continue;
+            expect(record.frame.offset).toBe(offset);
+            offset += record.frame.length;
+          }
+          expect(last.sum.bytes).toBe(offset);
+          for (const name of ['stdout', 'stderr'] as const) {
+            const truth = all(writes, name);
+            expect(textOf(records, name).equals(truth)).toBe(true);
+            expect(last.sum.sha256[name]).toBe(truth.length > 0 ? sha256(truth) : undefined);
+          }
+          const system = textOf(records, 'system');
+          expect(last.sum.sha256.system).toBe(system.length > 0 ? sha256(system) : undefined);
+        },
+      ),
+      { numRuns: 80 },
+    );
+  });
+
+  it('takes nothing more of a stream that is not what it was, and says so', async () => {
+    const truth: Write[] = [
+      ['stdout', Buffer.from('one\ntwo\n')],
+      ['stderr', Buffer.from('err\n')],
+    ];
+    const { records } = await write(truth);
+    const from = stateOf(records);
+    if (!from) throw new Error('no log');
+    for (const [what, again] of [
+      ['shorter', [['stdout', Buffer.from('one\n')]]],
+      ['other', [['stdout', Buffer.from('one\nTWO\nthree\n')]]],
+      ['one stream only', [['stderr', Buffer.from('err\n')]]],
+    ] satisfies [string, Write[]][]) {
+      const other = await write(again, { from });
+      expect({ what, isExact: other.isExact }).toEqual({ what, isExact: false });
+      expect(textOf(other.records, 'stdout').toString()).toBe('');
+      expect(other.sum.sha256.stdout).toBeUndefined();
+    }
+  });
+
+  it('waits for room while some comes, and leaves output out when none does', async () => {
+    let now = 0;
+    const budget = new Budget(10, 1000, () => now);
+    budget.take(10);
+    const log = new StepLog({ append: async () => {}, attempt, step: 0, zero: 0, budget });
+    let taken = false;
+    const take = async (): Promise<void> => {
+      await log.write('stdout', Buffer.from('kept'));
+      taken = true;
+    };
+    const waits = take();
+    await Promise.resolve();
+    expect(taken).toBe(false);
+    budget.give(1);
+    await waits;
+    budget.take(1);
+    now = 2000;
+    await log.write('stdout', Buffer.from('lost'.repeat(20_000)));
+    const sum = await log.end();
+    expect(sum.bytes).toBeLessThan(200);
+    expect(sum.sha256.stdout).toBeUndefined();
+  });
+
+  it('goes on behind a gap too', async () => {
+    let now = 0;
+    const budget = new Budget(10, 0, () => now);
+    const records: NewRecord[] = [];
+    const append = async (record: NewRecord) => void records.push(record);
+    const log = new StepLog({ append, attempt, step: 0, zero: 0, budget });
+    await log.write('stdout', Buffer.alloc(70_000, 'a'));
+    budget.take(10);
+    now = 1;
+    await log.write('stdout', Buffer.alloc(70_000, 'b'));
+    budget.give(10);
+    await log.write('stdout', Buffer.alloc(70_000, 'c'));
+    await log.end();
+    const from = stateOf(records);
+    if (!from) throw new Error('no log');
+    const rest: Write = [
+      'stdout',
+      Buffer.concat([
+        Buffer.alloc(70_000, 'a'),
+        Buffer.alloc(70_000, 'b'),
+        Buffer.alloc(70_001, 'c'),
+      ]),
+    ];
+    const again = await write([rest], { from });
+    expect(again.isExact).toBe(true);
+    expect(textOf(again.records, 'stdout').toString()).toBe('c');
+    expect(again.sum.sha256.stdout).toBeUndefined();
+  });
+});
