@@ -51,11 +51,11 @@ async function write(
 
 const bytes = fc.oneof(
   fc.uint8Array({ maxLength: 40 }),
-  fc.tuple(fc.nat(150_000), fc.nat(255)).map(([size, by]) => new Uint8Array(size).fill(by)),
+  fc.tuple(fc.nat(80_000), fc.nat(255)).map(([size, by]) => new Uint8Array(size).fill(by)),
 );
 const output = fc.array(
   fc.tuple(fc.constantFrom<'stdout' | 'stderr'>('stdout', 'stderr'), bytes) as fc.Arbitrary<Write>,
-  { maxLength: 12 },
+  { maxLength: 8 },
 );
 
 /** The same bytes of each stream, in other pieces and another order between the streams. */
@@ -107,7 +107,7 @@ describe('StepLog', () => {
           expect(last.sum.sha256.system).toBe(system.length > 0 ? sha256(system) : undefined);
         },
       ),
-      { numRuns: 80 },
+      { numRuns: 40 },
     );
   });
 

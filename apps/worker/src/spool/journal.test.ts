@@ -237,7 +237,7 @@ describe('Journal', () => {
           await rm(journal.folder, { recursive: true });
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 80 },
     );
   });
 
