@@ -60,7 +60,7 @@ export const ZONES = {
     events: ['access', 'platform'],
     builders: ['events', 'access', 'platform'],
     artifacts: ['events', 'access', 'platform'],
-    logs: ['access', 'platform'],
+    logs: ['artifacts', 'events', 'access', 'platform'],
     journal: ['scheduling', 'events', 'access', 'platform'],
     scheduling: ['builders', 'events', 'access', 'platform'],
     builds: ['scheduling', 'artifacts', 'builders', 'events', 'access', 'platform'],

@@ -172,7 +172,26 @@ CREATE TABLE log_chunks (
   at timestamp with time zone NOT NULL,
   crc32 bigint NOT NULL,
   data bytea STORAGE EXTERNAL NOT NULL,
-  CONSTRAINT log_chunks_pkey PRIMARY KEY (build_id, step, byte_offset)
+  day date NOT NULL DEFAULT ((now() AT TIME ZONE 'utc'::text))::date,
+  CONSTRAINT log_chunks_pkey PRIMARY KEY (build_id, step, byte_offset, day)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE log_sealing (
+  one boolean NOT NULL DEFAULT true,
+  xid xid8 NOT NULL DEFAULT '0'::xid8,
+  id bigint NOT NULL DEFAULT 0,
+  holder uuid NOT NULL,
+  held_until timestamp with time zone NOT NULL,
+  CONSTRAINT log_sealing_pkey PRIMARY KEY (one),
+  CONSTRAINT log_sealing_one_check CHECK (one)
+);
+
+CREATE TABLE log_sealing_later (
+  build_id bigint NOT NULL,
+  not_before timestamp with time zone NOT NULL,
+  failures integer NOT NULL DEFAULT 0,
+  problem text,
+  CONSTRAINT log_sealing_later_pkey PRIMARY KEY (build_id)
 );
 
 CREATE TABLE migrations (
@@ -202,6 +221,18 @@ CREATE TABLE requirement_groups (
   CONSTRAINT requirement_groups_pkey PRIMARY KEY (id),
   CONSTRAINT requirement_groups_labels_workers_key UNIQUE (labels, workers)
 );
+
+CREATE TABLE sealed_logs (
+  build_id bigint NOT NULL,
+  step integer NOT NULL,
+  blob text,
+  size bigint NOT NULL,
+  data bytea STORAGE EXTERNAL,
+  sealed_at timestamp with time zone NOT NULL DEFAULT now(),
+  CONSTRAINT sealed_logs_pkey PRIMARY KEY (build_id, step),
+  CONSTRAINT sealed_logs_check CHECK ((num_nonnulls(blob, data) = 1))
+);
+CREATE INDEX sealed_logs_blob ON public.sealed_logs USING btree (blob) WHERE (blob IS NOT NULL);
 
 CREATE TABLE sessions (
   id_hash bytea NOT NULL,

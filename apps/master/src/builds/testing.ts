@@ -24,6 +24,7 @@ export async function seedFarm(db: Database): Promise<number> {
 /** A running build of the first builder, held by the worker, with one step; its log is written as the journal does. */
 export class SeededBuild {
   #bytes = 0;
+  #lines = 0;
 
   private constructor(
     private readonly db: Database,
@@ -64,21 +65,35 @@ export class SeededBuild {
         const data = deflateRawSync(bytes, { finishFlush: constants.Z_FULL_FLUSH });
         await tx.query(
           `INSERT INTO log_chunks (build_id, step, byte_offset, seq, stream, length, first_line, at, crc32, data)
-           VALUES ($1, 0, $2, 0, $3, $4, 0, now(), $5, $6)`,
-          [this.id, this.#bytes, STREAMS.indexOf(stream), bytes.length, crc32(bytes), data],
+           VALUES ($1, 0, $2, 0, $3, $4, $5, now(), $6, $7)`,
+          [
+            this.id,
+            this.#bytes,
+            STREAMS.indexOf(stream),
+            bytes.length,
+            this.#lines,
+            crc32(bytes),
+            data,
+          ],
         );
         this.#bytes += bytes.length;
+        this.#lines += bytes.filter((byte) => byte === 0x0a).length;
       }
-      await tx.query('UPDATE steps SET log_bytes = $2 WHERE build_id = $1', [this.id, this.#bytes]);
+      await tx.query('UPDATE steps SET log_bytes = $2, log_lines = $3 WHERE build_id = $1', [
+        this.id,
+        this.#bytes,
+        this.#lines,
+      ]);
       await tx.query('NOTIFY log');
     });
   }
 
-  /** The step ends, and with it its log. */
+  /** The step ends, and with it its log, as its worker says. */
   async finishStep(): Promise<void> {
     await this.db.transaction(async (tx) => {
       await tx.query(
-        `UPDATE steps SET state = 'finished', result = 'success', log_finished = true WHERE build_id = $1`,
+        `UPDATE steps SET state = 'finished', result = 'success', log_finished = true, log_sha256 = '{}'
+         WHERE build_id = $1`,
         [this.id],
       );
       await tx.query(`INSERT INTO events (kind, build_id) VALUES ('step.finished', $1)`, [this.id]);
@@ -98,6 +113,10 @@ export class SeededBuild {
         this.request,
         result,
       ]);
+      await tx.query(`INSERT INTO events (kind, build_id) VALUES ('build.finished', $1)`, [
+        this.id,
+      ]);
+      await tx.query('NOTIFY events');
     });
   }
 }

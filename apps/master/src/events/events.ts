@@ -63,18 +63,20 @@ export class Events {
   }
 
   /** The same for who goes on reading: it says where to read on, and whether some wait to be readable. */
-  async readOn({ after, build, limit }: ReadEvents & { after: string }): Promise<EventBatch> {
+  async readOn({ after, build, kind, limit }: ReadEvents & { after: string }): Promise<EventBatch> {
     const position = parsePosition(after);
     if (!position)
       throw new FarmError(
         'invalid-request',
         `\`after\` is the id of an event, like 731.15, not ${JSON.stringify(after.slice(0, 50))}`,
       );
-    const rows = await this.db.query<BatchRow>(build === undefined ? READ : READ_BUILD, [
+    const sql = build !== undefined ? READ_BUILD : kind !== undefined ? READ_KIND : READ;
+    const only = build ?? kind;
+    const rows = await this.db.query<BatchRow>(sql, [
       position.xid,
       position.id,
       limit,
-      ...(build === undefined ? [] : [build]),
+      ...(only === undefined ? [] : [only]),
     ]);
     const horizon = formatPosition({ xid: rows[0]?.horizon ?? '0', id: '0' });
     const found = rows.filter((row): row is BatchRow & EventRow => row.xid !== null);
@@ -107,7 +109,9 @@ export interface EventBatch {
 
 export interface ReadEvents {
   after?: string | undefined;
+  /** Of one build, or of one kind; not both. */
   build?: number | undefined;
+  kind?: EventKind | undefined;
   limit: number;
 }
 
@@ -144,6 +148,7 @@ const readSql = (only: string) => `
     ORDER BY events.xid, events.id LIMIT $3) e ON true`;
 const READ = readSql('');
 const READ_BUILD = readSql('build_id = $4::bigint AND');
+const READ_KIND = readSql('kind = $4::text AND');
 const HORIZON = `SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon`;
 
 function toEvent(row: EventRow): FarmEvent {

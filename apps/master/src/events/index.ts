@@ -1,3 +1,3 @@
 export { EventsModule } from './events.module.js';
 export { Events, type NewEvent } from './events.js';
-export { comparePositions } from './position.js';
+export { comparePositions, formatPosition, parsePosition } from './position.js';

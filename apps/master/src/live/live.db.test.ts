@@ -12,7 +12,7 @@ import type { Caller } from '../access/index.js';
 import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { Events } from '../events/index.js';
 import { Logs } from '../logs/index.js';
-import { Database, LIMITS } from '../platform/index.js';
+import { Database, LIMITS, readConfig } from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
 
@@ -30,7 +30,7 @@ beforeAll(async () => {
   await seedFarm(db);
 });
 beforeEach(async () => {
-  hub = new LiveHub(db, events, new Logs(db));
+  hub = new LiveHub(db, events, new Logs(db, readConfig({})));
   await hub.onApplicationBootstrap();
   server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: false });
   const limits = { ...LIMITS, liveSubscriptions: 3 };

@@ -10,9 +10,32 @@ export interface DeflatedChunk {
 }
 
 /** RFC 1952: deflate, no flags, no time, unknown system. */
-const HEADER = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff);
+export const GZIP_HEADER = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff);
 /** An empty final block with fixed codes: what a chunk lacks to be a whole deflate stream. */
-const FINAL_BLOCK = Uint8Array.of(0x03, 0x00);
+const FINAL_BLOCK = [0x03, 0x00];
+
+/** What a gzip stream of chunks ends with. */
+export class GzipSum {
+  #crc = 0;
+  #length = 0;
+
+  /** Bytes before compression. */
+  get length(): number {
+    return this.#length;
+  }
+
+  add({ crc32, length }: Pick<DeflatedChunk, 'crc32' | 'length'>): void {
+    this.#crc = crc32Combine(this.#crc, crc32, length);
+    this.#length += length;
+  }
+
+  trailer(): Buffer {
+    const trailer = Buffer.from([...FINAL_BLOCK, 0, 0, 0, 0, 0, 0, 0, 0]);
+    trailer.writeUInt32LE(this.#crc, 2);
+    trailer.writeUInt32LE(this.#length % 2 ** 32, 6);
+    return trailer;
+  }
+}
 
 /**
  * One gzip stream out of chunks as they are stored: nothing is inflated or compressed again. It is ONE member,
@@ -21,19 +44,13 @@ const FINAL_BLOCK = Uint8Array.of(0x03, 0x00);
 export async function* gzipStream(
   chunks: AsyncIterable<DeflatedChunk>,
 ): AsyncGenerator<Uint8Array> {
-  let crc = 0;
-  let length = 0;
-  yield HEADER;
+  const sum = new GzipSum();
+  yield GZIP_HEADER;
   for await (const chunk of chunks) {
-    crc = crc32Combine(crc, chunk.crc32, chunk.length);
-    length += chunk.length;
+    sum.add(chunk);
     yield chunk.data;
   }
-  const trailer = new DataView(new ArrayBuffer(8));
-  trailer.setUint32(0, crc, true);
-  trailer.setUint32(4, length % 2 ** 32, true);
-  yield FINAL_BLOCK;
-  yield new Uint8Array(trailer.buffer);
+  yield sum.trailer();
 }
 
 /** Whether an `Accept-Encoding` header takes gzip (RFC 9110, 12.5.3). */

@@ -1,2 +1,4 @@
 export { LogsModule } from './logs.module.js';
-export { Logs, inflate, type LogRef, type StoredChunk } from './logs.js';
+export { Logs } from './logs.js';
+export { inflate, type StoredChunk } from './chunk.js';
+export type { LogRef } from './log-rows.js';

@@ -8,7 +8,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
 import { Requires } from '../access/index.js';
 import { acceptsGzip } from './gzip-stream.js';
-import { type LogRef, Logs, type LogState } from './logs.js';
+import type { LogRef } from './log-rows.js';
+import { Logs, type LogState } from './logs.js';
 import { gzippedLog, plainLog } from './serve-log.js';
 
 class LogQuery {

@@ -1,6 +1,14 @@
 import { Module } from '@nestjs/common';
+import { EventsModule } from '../events/index.js';
 import { LogsController } from './logs.controller.js';
 import { Logs } from './logs.js';
+import { Partitions } from './partitions.js';
+import { Sealer } from './sealer.js';
 
-@Module({ controllers: [LogsController], providers: [Logs], exports: [Logs] })
+@Module({
+  imports: [EventsModule],
+  controllers: [LogsController],
+  providers: [Logs, Partitions, Sealer],
+  exports: [Logs],
+})
 export class LogsModule {}

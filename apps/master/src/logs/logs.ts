@@ -1,58 +1,47 @@
-import { constants, inflateRawSync } from 'node:zlib';
+import { join } from 'node:path';
 import { Injectable } from '@nestjs/common';
 import { FarmError, invariant } from '@impgem/kit';
-import { STREAMS, type StreamName } from '@impgem/protocol';
-import { Database } from '../platform/index.js';
+import type { StreamName } from '@impgem/protocol';
+import { BlobStore } from '../artifacts/index.js';
+import { Database, MasterConfig } from '../platform/index.js';
+import { inflate, type StoredChunk } from './chunk.js';
+import { readRows, rowOfLine, rowTails, type LogRef } from './log-rows.js';
+import { inFile, inMemory, SealedLog, type ChunkPage, type PageSize } from './sealed-log.js';
 
-/** What is read at once: a log may have big chunks or many small ones. */
-export interface PageSize {
-  chunks: number;
-  /** Before compression; the chunk that goes beyond is still read. */
-  bytes: number;
-}
 const PAGE: PageSize = { chunks: 128, bytes: 1024 * 1024 };
-
-export interface LogRef {
-  build: number;
-  step: number;
-}
+const NEWLINE = 0x0a;
 
 /** How much of a log is here. `complete`: nothing will be added any more. */
 export interface LogState {
   bytes: number;
+  /** Newlines. */
+  lines: number;
   complete: boolean;
+  /** Of each stream, once the worker has said that it ended. */
+  sha256: Partial<Record<StreamName, string>> | null;
 }
 
-/** A chunk as it is stored. */
-export interface StoredChunk {
-  stream: StreamName;
-  /** Where it begins in its log, all streams together. */
-  offset: number;
-  /** Bytes before compression. */
-  length: number;
-  crc32: number;
-  at: Date;
-  /** Raw deflate that ends with a full flush. */
-  data: Buffer;
-}
-
-export interface LogPage extends LogRef {
-  chunks: StoredChunk[];
-  /** There may be more to read now. */
-  more: boolean;
-}
-
-/** Reads logs as they are stored: in chunks, each a row, contiguous by byte offset within the log of a step. */
+/**
+ * Reads logs, wherever they are: in rows as they come in, sealed once their build is over. Rows go away only
+ * after the log was sealed; so what is not found in rows any more is found sealed, also in the middle of reading.
+ */
 @Injectable()
 export class Logs {
-  constructor(private readonly db: Database) {}
+  readonly #blobs: BlobStore;
+
+  constructor(
+    private readonly db: Database,
+    config: MasterConfig,
+  ) {
+    this.#blobs = new BlobStore(join(config.dataDir, 'blobs'));
+  }
 
   /** Throws `not-found` when the build has no such step. */
   async state(log: LogRef): Promise<LogState> {
     const [state] = await this.states([log]);
     if (!state)
       throw new FarmError('not-found', `build ${log.build} has no step with index ${log.step}`);
-    return { bytes: state.bytes, complete: state.complete };
+    return state;
   }
 
   /** The same for several; those that do not exist are left out. */
@@ -70,124 +59,146 @@ export class Logs {
   async read(
     logs: readonly (LogRef & { offset: number })[],
     size: PageSize = PAGE,
-  ): Promise<LogPage[]> {
-    const rows = await this.db.query<ChunkRow>(CHUNKS, [
-      logs.map((log) => log.build),
-      logs.map((log) => log.step),
-      logs.map((log) => log.offset),
-      size.chunks,
-      size.bytes,
-    ]);
-    const pages = logs.map(({ build, step }): LogPage => ({
-      build,
-      step,
-      chunks: [],
-      more: false,
-    }));
-    for (const row of rows) {
-      const page = pages[row.n - 1];
-      page?.chunks.push(toChunk(row));
-      if (page) page.more = row.found > page.chunks.length || row.found === size.chunks;
-    }
-    return pages;
+  ): Promise<ChunkPage[]> {
+    const pages = await readRows(this.db, logs, size);
+    const missing = logs.filter((_, n) => pages[n] === undefined);
+    const rows = await this.#sealedRows(missing);
+    return Promise.all(
+      logs.map(async (log, n) => {
+        const row = rows.get(keyOf(log));
+        const page = pages[n] ?? (row && (await this.#use(row, (s) => s.page(log.offset, size))));
+        return page ?? { chunks: [], more: false };
+      }),
+    );
   }
 
-  /** The chunks that hold the bytes `from` to `to` (exclusive), a page of rows in memory at a time. */
+  /** The chunks that hold the bytes `from` to `to` (exclusive), a page of them in memory at a time. */
   async *chunks(log: LogRef, from: number, to: number): AsyncGenerator<StoredChunk> {
-    for (let offset = from; offset < to;) {
-      const [page] = await this.read([{ ...log, offset }]);
-      if (!page || page.chunks.length === 0) return;
-      for (const chunk of page.chunks) {
-        if (chunk.offset >= to) return;
-        yield chunk;
-        offset = chunk.offset + chunk.length;
+    let sealed = await this.sealed(log);
+    try {
+      for (let offset = from; offset < to;) {
+        const page = sealed
+          ? await sealed.page(offset, PAGE)
+          : (await readRows(this.db, [{ ...log, offset }], PAGE))[0];
+        if (!page && !sealed) {
+          sealed = await this.sealed(log);
+          if (sealed) continue;
+        }
+        if (!page || page.chunks.length === 0) throw gone(log, offset);
+        for (const chunk of page.chunks) {
+          if (chunk.offset >= to) return;
+          yield chunk;
+          offset = chunk.offset + chunk.length;
+        }
       }
+    } finally {
+      await sealed?.close();
     }
   }
 
   /** The last bytes of each stream before `offset`, three at least where there are as many. */
   async tails(log: LogRef, offset: number): Promise<Map<StreamName, Buffer>> {
-    const rows = await this.db.query<ChunkRow>(TAILS, [log.build, log.step, offset]);
-    const tails = new Map<StreamName, Buffer>();
-    for (const chunk of rows.map(toChunk)) {
-      const bytes = inflate(chunk).subarray(0, Math.max(0, offset - chunk.offset));
-      tails.set(chunk.stream, Buffer.concat([tails.get(chunk.stream) ?? Buffer.alloc(0), bytes]));
+    const [row] = (await this.#sealedRows([log])).values();
+    if (row) return this.#use(row, (sealed) => sealed.tails(offset));
+    const tails = await rowTails(this.db, log, offset);
+    if (tails.size > 0 || offset === 0) return tails;
+    const [now] = (await this.#sealedRows([log])).values();
+    return now ? this.#use(now, (sealed) => sealed.tails(offset)) : tails;
+  }
+
+  /**
+   * Where line `line` (from 0) begins, in bytes; the end of the log when it has not so many lines. Lines end with a
+   * newline, whatever stream it came on.
+   */
+  async lineStart(log: LogRef, { bytes, lines }: LogState, line: number): Promise<number> {
+    if (line <= 0) return 0;
+    if (line > lines) return bytes;
+    const chunk = await this.#chunkOfLine(log, line, bytes);
+    if (!chunk) throw gone(log, 0);
+    const content = inflate(chunk);
+    let at = -1;
+    for (let seen = chunk.line; seen < line; seen++) {
+      at = content.indexOf(NEWLINE, at + 1);
+      invariant(at >= 0, 'a chunk has as many newlines as those after it say');
     }
-    return tails;
+    return chunk.offset + at + 1;
+  }
+
+  /** Lines that have begun: with a last one that has no newline. */
+  async lineCount(log: LogRef, { bytes, lines }: LogState): Promise<number> {
+    if (bytes === 0) return 0;
+    const [page] = await this.read([{ ...log, offset: bytes - 1 }], { chunks: 1, bytes: 1 });
+    const last = page?.chunks[0];
+    if (!last) throw gone(log, bytes - 1);
+    return inflate(last)[bytes - 1 - last.offset] === NEWLINE ? lines : lines + 1;
+  }
+
+  /** The log as it was sealed, if it was; to be closed. */
+  async sealed(log: LogRef): Promise<SealedLog | undefined> {
+    const [row] = (await this.#sealedRows([log])).values();
+    return row && this.#open(row);
+  }
+
+  async #chunkOfLine(log: LogRef, line: number, bytes: number): Promise<StoredChunk | undefined> {
+    const find = async () => {
+      const [row] = (await this.#sealedRows([log])).values();
+      return row && this.#use(row, (sealed) => sealed.chunkOfLine(line));
+    };
+    return (await find()) ?? (await rowOfLine(this.db, log, line, bytes)) ?? (await find());
+  }
+
+  async #sealedRows(logs: readonly LogRef[]): Promise<Map<string, SealedRow>> {
+    if (logs.length === 0) return new Map();
+    const rows = await this.db.query<SealedRow>(SEALED, [
+      logs.map((log) => log.build),
+      logs.map((log) => log.step),
+    ]);
+    return new Map(rows.map((row) => [keyOf(row), row]));
+  }
+
+  async #open({ build, step, blob, data }: SealedRow): Promise<SealedLog> {
+    if (data) return SealedLog.open(inMemory(data));
+    const file = this.#blobs.path(blob ?? '');
+    return SealedLog.open(
+      await inFile(file).catch((cause: unknown) => {
+        const where = `the log of build ${build}, step ${step}, should lie in ${file}`;
+        throw new Error(where, { cause });
+      }),
+    );
+  }
+
+  async #use<T>(row: SealedRow, run: (sealed: SealedLog) => Promise<T>): Promise<T> {
+    const sealed = await this.#open(row);
+    return run(sealed).finally(() => sealed.close());
   }
 }
 
-/** The bytes of a chunk. */
-export function inflate(chunk: Pick<StoredChunk, 'data' | 'length'>): Buffer {
-  // The chunk has no final block: it ends with a flush.
-  const bytes = inflateRawSync(chunk.data, {
-    finishFlush: constants.Z_SYNC_FLUSH,
-    maxOutputLength: Math.max(1, chunk.length),
-  });
-  invariant(bytes.length === chunk.length, 'a stored chunk inflates to the length it claims');
-  return bytes;
+interface SealedRow extends LogRef {
+  blob: string | null;
+  data: Buffer | null;
 }
 
-interface ChunkRow {
-  /** Which of the logs asked for, from 1. */
-  n: number;
-  /** How many chunks there were to choose from. */
-  found: number;
-  stream: number;
-  byte_offset: number;
-  length: number;
-  crc32: number;
-  at: Date;
-  data: Buffer;
-}
+const keyOf = ({ build, step }: LogRef) => `${build}:${step}`;
 
-function toChunk(row: ChunkRow): StoredChunk {
-  const stream = STREAMS[row.stream];
-  invariant(stream, 'a stored chunk is of a known stream');
-  return {
-    stream,
-    offset: row.byte_offset,
-    length: row.length,
-    crc32: row.crc32,
-    at: row.at,
-    data: row.data,
-  };
+/** It was there a moment ago: retention was here meanwhile. */
+function gone({ build, step }: LogRef, offset: number): FarmError {
+  return new FarmError(
+    'not-found',
+    `the log of build ${build}, step ${step}, is not there any more from byte ${offset} on`,
+  );
 }
 
 const ASKED = `unnest($1::bigint[], $2::int[])`;
-const COLUMNS = `c.stream, c.byte_offset, c.length, c.crc32, c.at, c.data`;
 
 // A build that is over has no step that still writes, whatever its worker managed to say.
 const STATES = `
-  SELECT s.build_id AS build, s.index AS step, s.log_bytes AS bytes,
-         s.log_finished OR b.state = 'finished' AS complete
+  SELECT s.build_id AS build, s.index AS step, s.log_bytes AS bytes, s.log_lines AS lines,
+         s.log_sha256 AS sha256, s.log_finished OR b.state = 'finished' AS complete
   FROM ${ASKED} AS asked(build_id, step)
   JOIN steps s ON s.build_id = asked.build_id AND s.index = asked.step
   JOIN builds b ON b.id = s.build_id`;
 
-// The chunk that holds the offset is the last one that begins at or below it: one probe of the primary key.
-const CHUNKS = `
-  SELECT asked.n::int AS n, c.found, ${COLUMNS}
-  FROM unnest($1::bigint[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked(build_id, step, from_byte, n)
-  CROSS JOIN LATERAL (
-    SELECT c.*, count(*) OVER ()::int AS found,
-           sum(c.length) OVER (ORDER BY c.byte_offset) - c.length AS bytes_before
-    FROM (
-      SELECT ${COLUMNS} FROM log_chunks c
-      WHERE c.build_id = asked.build_id AND c.step = asked.step
-        AND c.byte_offset >= coalesce(
-          (SELECT max(f.byte_offset) FROM log_chunks f
-           WHERE f.build_id = asked.build_id AND f.step = asked.step AND f.byte_offset <= asked.from_byte), 0)
-        AND c.byte_offset + c.length > asked.from_byte
-      ORDER BY c.byte_offset LIMIT $4) c) c
-  WHERE c.bytes_before < $5::bigint
-  ORDER BY asked.n, c.byte_offset`;
-
-const TAILS = `
-  SELECT 1 AS n, 0 AS found, ${COLUMNS} FROM generate_series(0, 2) AS streams(stream)
-  CROSS JOIN LATERAL (
-    SELECT ${COLUMNS} FROM log_chunks c
-    WHERE c.build_id = $1::bigint AND c.step = $2::int AND c.stream = streams.stream
-      AND c.byte_offset < $3::bigint
-    ORDER BY c.byte_offset DESC LIMIT 3) c
-  ORDER BY c.byte_offset`;
+const SEALED = `
+  SELECT l.build_id AS build, l.step, l.blob, l.data
+  FROM ${ASKED} AS asked(build_id, step)
+  JOIN sealed_logs l ON l.build_id = asked.build_id AND l.step = asked.step`;

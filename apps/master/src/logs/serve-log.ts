@@ -1,6 +1,8 @@
 import type { StreamName } from '@impgem/protocol';
+import { inflate } from './chunk.js';
 import { gzipStream } from './gzip-stream.js';
-import { inflate, type LogRef, type Logs } from './logs.js';
+import type { LogRef } from './log-rows.js';
+import type { Logs } from './logs.js';
 
 /** The bytes `from` to `to` (exclusive) of a log, of all streams or of one. */
 export async function* plainLog(
@@ -15,6 +17,17 @@ export async function* plainLog(
 }
 
 /** The first `bytes` of a log, gzipped. `bytes` is where a chunk ends. */
-export function gzippedLog(logs: Logs, log: LogRef, bytes: number): AsyncGenerator<Uint8Array> {
-  return gzipStream(logs.chunks(log, 0, bytes));
+export async function* gzippedLog(
+  logs: Logs,
+  log: LogRef,
+  bytes: number,
+): AsyncGenerator<Uint8Array> {
+  const sealed = await logs.sealed(log);
+  try {
+    // It may have grown, and been sealed, since somebody looked how long it is.
+    if (sealed?.bytes === bytes) yield* sealed.gzipped();
+    else yield* gzipStream(logs.chunks(log, 0, bytes));
+  } finally {
+    await sealed?.close();
+  }
 }

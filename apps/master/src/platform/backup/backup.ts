@@ -38,7 +38,6 @@ export async function backup(url: string, file: string): Promise<number> {
   const client = new Client(connectionSettings(url));
   await client.connect();
   try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     const { rows } = await client.query<{ farm: string | null }>(
       `SELECT to_regclass('farm') AS farm`,
     );
@@ -47,6 +46,9 @@ export async function backup(url: string, file: string): Promise<number> {
         'empty-database',
         'there is no farm in this database: name the data folder of the master (IMPGEM_DATA or --data) or its DATABASE_URL',
       );
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    // Taken before the snapshot: a partition that goes away after it would be missed, and what it was sealed into too.
+    await client.query('LOCK TABLE log_chunks IN ACCESS SHARE MODE');
     const half = `${file}.part`;
     const count = { rows: 0 };
     await pipeline(
@@ -98,7 +100,8 @@ async function tablesInOrder(client: Client): Promise<string[]> {
        SELECT DISTINCT p.relname::text FROM pg_constraint k JOIN pg_class p ON p.oid = k.confrelid
        WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confrelid <> c.oid) AS parents
      FROM pg_class c
-     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> $1
+     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+       AND c.relname <> $1
      ORDER BY c.relname`,
     [MIGRATIONS_TABLE],
   );
@@ -165,13 +168,18 @@ async function migrateAsBackedUp(url: string, names: readonly string[]): Promise
 async function fill(client: Client, file: string): Promise<void> {
   let table = '';
   let batch: string[] = [];
+  // There are no partitions for the days gone by: what is not sealed comes in today.
+  const { rows } = await client.query<{ today: string }>(
+    `SELECT jsonb_build_object('day', (now() AT TIME ZONE 'utc')::date)::text AS today`,
+  );
+  const today = rows[0]?.today ?? '{}';
   const flush = async () => {
     if (batch.length === 0) return;
     const name = escapeIdentifier(table);
     await client.query(
       `INSERT INTO ${name} OVERRIDING SYSTEM VALUE
-       SELECT * FROM jsonb_populate_recordset(null::${name}, $1::jsonb)`,
-      [`[${batch.join(',')}]`],
+       SELECT t.* FROM jsonb_array_elements($1::jsonb) r, jsonb_populate_record(null::${name}, r || $2::jsonb) t`,
+      [`[${batch.join(',')}]`, table === 'log_chunks' ? today : '{}'],
     );
     batch = [];
   };

@@ -6,6 +6,7 @@ import '../../app.module.js';
 import { Database } from './database.js';
 import { dataSource, migrationSource } from './data-source.js';
 import { migrate } from './migrate.js';
+import { MIGRATIONS } from './migrations/index.js';
 import { dumpSchema } from './schema-dump.js';
 
 let test: TestDatabase;
@@ -60,6 +61,36 @@ describe('migrations', () => {
     } finally {
       await source.destroy();
     }
+  });
+
+  it('keep the chunks of logs that were there before there were partitions', async () => {
+    const old = await testDatabase({ empty: true });
+    const before = await migrationSource(
+      old.url,
+      MIGRATIONS.filter(({ name }) => !name.startsWith('SealedLogs')),
+    ).initialize();
+    await before.runMigrations();
+    const chunk = `(1, 0, $1, 1, 1, 3, 0, now(), 7, '\\x00ff0a')`;
+    await before.query(
+      `INSERT INTO log_chunks (build_id, step, byte_offset, seq, stream, length, first_line, at, crc32, data) VALUES ${chunk}`,
+      [0],
+    );
+    await before.destroy();
+    await migrateOnce(old.url);
+    const after = new Database({ url: old.url });
+    await after.query(
+      `INSERT INTO log_chunks (build_id, step, byte_offset, seq, stream, length, first_line, at, crc32, data) VALUES ${chunk}`,
+      [3],
+    );
+    const rows = await after.query(
+      `SELECT byte_offset, tableoid::regclass = 'log_chunks_before'::regclass AS before FROM log_chunks ORDER BY 1`,
+    );
+    expect(rows).toEqual([
+      { byte_offset: 0, before: true },
+      { byte_offset: 3, before: false },
+    ]);
+    await after.close();
+    await old.drop();
   });
 
   it('refuse a database that a newer master migrated', async () => {

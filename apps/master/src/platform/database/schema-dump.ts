@@ -5,20 +5,30 @@ import type { Tx } from './database.js';
  * (PostgreSQL's own pg_dump is not among the programs that npm brings.)
  */
 export async function dumpSchema(database: Tx): Promise<string> {
-  const tables = await database.query<{ oid: number; name: string; options: string[] | null }>(
-    `SELECT oid, relname AS name, reloptions AS options FROM pg_class
-     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname`,
+  // Partitions come and go by day.
+  const tables = await database.query<TableRow>(
+    `SELECT oid, relname AS name, reloptions AS options, pg_get_partkeydef(oid) AS partitions FROM pg_class
+     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+     ORDER BY relname`,
   );
   const parts: string[] = [];
   for (const table of tables) parts.push(await dumpTable(database, table));
   return `${HEADER}\n${parts.join('\n')}`;
 }
 
+interface TableRow {
+  oid: number;
+  name: string;
+  options: string[] | null;
+  /** What it is partitioned by. */
+  partitions: string | null;
+}
+
 const HEADER = `-- What the migrations add up to; written by tools/schema.mjs, compared by a test. Not to be run.\n`;
 
 async function dumpTable(
   database: Tx,
-  { oid, name, options }: { oid: number; name: string; options: string[] | null },
+  { oid, name, options, partitions }: TableRow,
 ): Promise<string> {
   const columns = await database.query<{ line: string }>(COLUMNS, [oid]);
   const constraints = await database.query<{ line: string }>(
@@ -34,7 +44,9 @@ async function dumpTable(
     [oid],
   );
   const lines = [...columns, ...constraints].map(({ line }) => `  ${line}`).join(',\n');
-  const tail = options ? ` WITH (${options.join(', ')})` : '';
+  const tail =
+    (partitions ? ` PARTITION BY ${partitions}` : '') +
+    (options ? ` WITH (${options.join(', ')})` : '');
   const more = indexes.map(({ line }) => `${line};\n`).join('');
   return `CREATE TABLE ${name} (\n${lines}\n)${tail};\n${more}`;
 }

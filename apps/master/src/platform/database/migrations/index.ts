@@ -1,5 +1,6 @@
 import { Initial1764000000000 } from './1764000000000-initial.js';
 import { WorkerDisks1764100000000 } from './1764100000000-worker-disks.js';
+import { SealedLogs1764200000000 } from './1764200000000-sealed-logs.js';
 
 /** All migrations, oldest first. */
-export const MIGRATIONS = [Initial1764000000000, WorkerDisks1764100000000];
+export const MIGRATIONS = [Initial1764000000000, WorkerDisks1764100000000, SealedLogs1764200000000];
