@@ -87,11 +87,11 @@ async function fromImage(
   labels: Record<string, string>,
 ): Promise<Buffer | undefined> {
   const container = await engine.createContainer({ Image: image, Cmd: ['true'], Labels: labels });
+  let archive: Readable | undefined;
   try {
     const extract = tar.extract();
-    (await container.getArchive({ path: '/bin/busybox' })).pipe(
-      extract as unknown as NodeJS.WritableStream,
-    );
+    archive = (await container.getArchive({ path: '/bin/busybox' })) as Readable;
+    archive.pipe(extract as unknown as NodeJS.WritableStream);
     for await (const entry of extract) {
       const program = await buffer(entry as unknown as Readable);
       if (entry.header.type === 'file') return program;
@@ -101,6 +101,8 @@ async function fromImage(
     if (statusOf(error) === 404) return undefined;
     throw error;
   } finally {
+    // Its end is not read: left alone, the connection would stay, and keep the process.
+    archive?.destroy();
     await unlessGone(container.remove({ force: true, v: true }));
   }
 }
