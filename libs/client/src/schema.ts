@@ -503,6 +503,8 @@ export interface components {
             state: "starting" | "serving" | "stopping";
             /** @enum {string} */
             database: "up" | "down";
+            /** @description what is wrong, and what to do about it */
+            problems: string[];
         };
         SignIn: {
             /** @description an API token */
@@ -908,7 +910,7 @@ export interface components {
             title: string;
             status: number;
             /** @enum {string} */
-            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "too-many-requests" | "internal" | "database-unavailable" | "stopping";
+            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "too-many-requests" | "internal" | "database-unavailable" | "database-full" | "stopping";
             detail: string;
             problems?: {
                 path: string;

@@ -17,6 +17,7 @@ export const REASONS = {
   policy: { result: 'exception', title: "not allowed by the worker's policy" },
   'artifact-missing': { result: 'failure', title: 'an artifact pattern matched nothing' },
   'artifact-refused': { result: 'failure', title: 'an artifact cannot be taken' },
+  'storage-full': { result: 'exception', title: 'the master has no room for an artifact' },
   'worker-error': { result: 'exception', title: 'the worker met an error of its own' },
   'worker-lost': { result: 'retry', title: 'the worker went away' },
   'worker-busy': { result: 'retry', title: 'the worker had no room' },

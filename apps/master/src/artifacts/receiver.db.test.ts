@@ -2,11 +2,20 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { Events } from '../events/index.js';
-import { Database, LIMITS, type MasterConfig, readConfig, withConfig } from '../platform/index.js';
+import {
+  Database,
+  DataDisk,
+  LIMITS,
+  type MasterConfig,
+  readConfig,
+  withConfig,
+} from '../platform/index.js';
 import { Artifacts } from './artifacts.js';
 import { ArtifactReceiver } from './receiver.js';
 
@@ -29,7 +38,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   build = (await SeededBuild.begin(db)).id;
-  receiver = new ArtifactReceiver(db, events, config);
+  receiver = new ArtifactReceiver(db, events, config, new DataDisk(config));
   await receiver.onApplicationBootstrap();
   artifacts = new Artifacts(db, config);
 });
@@ -64,6 +73,13 @@ const done = (bytes: Uint8Array, artifact = 0) =>
     sha256: sha256(bytes),
   });
 const incoming = () => readdir(join(config.dataDir, 'incoming'));
+
+/** From now on the receiver of another master. */
+async function use(settings: MasterConfig): Promise<void> {
+  receiver.onApplicationShutdown();
+  receiver = new ArtifactReceiver(db, events, settings, new DataDisk(settings));
+  await receiver.onApplicationBootstrap();
+}
 
 const refusal = (text: string) => ({
   code: 'artifact-refused',
@@ -101,7 +117,7 @@ describe('an artifact', () => {
     await offer(bytes);
     await write(bytes.subarray(0, 250));
     expect(await offer(bytes)).toEqual({ offset: 250 });
-    receiver = new ArtifactReceiver(db, events, config);
+    receiver = new ArtifactReceiver(db, events, config, new DataDisk(config));
     await receiver.onApplicationBootstrap();
     expect(await offer(bytes)).toEqual({ offset: 250 });
     await write(bytes.subarray(250), 250);
@@ -137,7 +153,7 @@ describe('an artifact', () => {
     await write(bytes);
     await done(bytes);
     await done(bytes);
-    receiver = new ArtifactReceiver(db, events, config);
+    receiver = new ArtifactReceiver(db, events, config, new DataDisk(config));
     expect(await offer(bytes)).toEqual({ offset: 10 });
     await done(bytes);
     expect(await artifacts.list(build, -1, 10)).toHaveLength(1);
@@ -217,5 +233,67 @@ describe('an artifact is refused', () => {
     await writeFile(file, 'left');
     await receiver.sweep();
     expect(await incoming()).toEqual([`${build}-1-0`]);
+  });
+});
+
+// Only root may mount.
+const asRoot = process.getuid?.() === 0 ? describe : describe.skip;
+
+asRoot('on a disk of 8 MiB an artifact', () => {
+  const run = promisify(execFile);
+  const MiB = 1024 ** 2;
+  const full = { code: 'storage-full' };
+  let dataDir: string;
+  let small: MasterConfig;
+
+  beforeEach(async () => {
+    dataDir = await mkdtemp(join(tmpdir(), 'impgem-full-'));
+    await run('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', dataDir]);
+    const limits = { ...config.limits, artifactBytes: 100 * MiB };
+    small = withConfig(config, { dataDir, limits, minFreeBytes: 2 * MiB });
+    await use(small);
+  });
+  afterEach(async () => {
+    await run('umount', [dataDir]);
+    await rm(dataDir, { recursive: true });
+  });
+  const files = () => readdir(join(dataDir, 'incoming'));
+
+  it('is refused before a byte is sent when all that was offered would leave too little', async () => {
+    await offer(4 * MiB, 'a', 0);
+    await expect(offer(4 * MiB, 'b', 1)).rejects.toMatchObject({
+      ...full,
+      message: expect.stringMatching(/no room.*2 MiB are kept.*IMPGEM_MASTER_MIN_FREE/s),
+    });
+    expect(await files()).toEqual([`${build}-1-0`]);
+    // Its place is free again, also for a smaller one of that name.
+    await offer(1 * MiB, 'b', 1);
+  });
+
+  it('is removed and refused when the disk fills up all the same, and goes when there is room', async () => {
+    await use(withConfig(small, { minFreeBytes: 0 }));
+    const bytes = randomBytes(6 * MiB);
+    await offer(bytes, 'a', 0);
+    await writeFile(join(dataDir, 'ballast'), Buffer.alloc(4 * MiB));
+    await expect(write(bytes, 0, 0)).rejects.toMatchObject({
+      ...full,
+      message: '"a": the disk of the master is full',
+    });
+    expect(await files()).toEqual([]);
+    expect(await artifacts.list(build, -1, 10)).toEqual([]);
+    await rm(join(dataDir, 'ballast'));
+    await offer(bytes, 'a', 0);
+    await write(bytes, 0, 0);
+    await done(bytes, 0);
+    const blob = join(dataDir, 'blobs', sha256(bytes).slice(0, 2), sha256(bytes));
+    expect(bytes.equals(await readFile(blob))).toBe(true);
+  });
+
+  it("tells the disk's state without a path", async () => {
+    const disk = new DataDisk(small);
+    expect(await disk.problem()).toBeUndefined();
+    await writeFile(join(dataDir, 'ballast'), Buffer.alloc(7 * MiB));
+    expect(await disk.look()).toMatchObject({ low: true });
+    expect(await disk.problem()).not.toContain(dataDir);
   });
 });

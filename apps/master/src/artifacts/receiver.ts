@@ -11,7 +11,7 @@ import { FarmError } from '@impgem/kit';
 import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
-import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
+import { Database, DataDisk, isOutage, logger, MasterConfig } from '../platform/index.js';
 import { BlobStore } from './blobs.js';
 import { artifactPathProblem, foldedPath } from './path.js';
 
@@ -44,7 +44,8 @@ interface Attempt {
  * a row, when its size and SHA-256 are right. The caller has made sure that the worker holds the build; the row
  * is written only while that is still so.
  *
- * Rejects with `FarmError('artifact-refused')` when it will not be taken, `database-unavailable` when it can be
+ * Rejects with `FarmError('artifact-refused')` when it will not be taken, `storage-full` when the disk has no room for it
+ * (what came of it is removed then), `database-unavailable` when it can be
  * tried again.
  */
 @Injectable()
@@ -60,6 +61,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     private readonly db: Database,
     private readonly events: Events,
     private readonly config: MasterConfig,
+    private readonly disk: DataDisk,
   ) {
     this.#incoming = join(config.dataDir, 'incoming');
     this.#blobs = new BlobStore(join(config.dataDir, 'blobs'));
@@ -118,6 +120,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
         throw error;
       });
       attempt.transfers.set(m.artifact, transfer);
+      await this.#makeRoom(attempt, m.artifact);
       log.debug({ build: m.build, epoch: m.epoch, worker, path: m.path }, 'artifact offered');
       return { offset: transfer.offset };
     });
@@ -138,7 +141,8 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
           `it has more bytes than the ${transfer.size} that were offered`,
         );
       }
-      await writeAt(transfer.file, bytes, transfer.offset).catch((error: unknown) => {
+      await writeAt(transfer.file, bytes, transfer.offset).catch(async (error: unknown) => {
+        await this.#discard(attempt, frame.artifact);
         throw unstorable(transfer.path, error);
       });
       transfer.hash.update(bytes);
@@ -198,6 +202,24 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     );
     const paths = new Map(rows.map((row) => [foldedPath(row.path), row.number]));
     return { paths, transfers: new Map() };
+  }
+
+  /** Before a byte is sent: what was offered by all must fit. */
+  async #makeRoom(attempt: Attempt, artifact: number): Promise<void> {
+    let coming = 0;
+    for (const loading of this.#attempts.values()) {
+      const known = await loading.catch(() => undefined);
+      for (const { size, offset } of known?.transfers.values() ?? []) coming += size - offset;
+    }
+    try {
+      await this.disk.makeSure(coming);
+    } catch (error) {
+      const path = attempt.transfers.get(artifact)?.path ?? '';
+      await this.#discard(attempt, artifact);
+      if (!(error instanceof FarmError)) throw unstorable(path, error);
+      refusals.inc();
+      throw error;
+    }
   }
 
   #claimPath(attempt: Attempt, { path, artifact }: ArtifactOffer): void {
@@ -323,6 +345,11 @@ function refused(path: string, why: string, cause?: unknown): FarmError {
 function unstorable(path: string, error: unknown): FarmError {
   log.error({ err: error, path }, 'an artifact cannot be stored');
   const code = (error as NodeJS.ErrnoException).code ?? 'error';
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    refusals.inc();
+    const text = `${JSON.stringify(path.slice(0, 200))}: the disk of the master is full`;
+    return new FarmError('storage-full', text, {}, { cause: error });
+  }
   return refused(path, `the master cannot store it (${code})`, error);
 }
 

@@ -39,6 +39,7 @@ describe('readConfig', () => {
         IMPGEM_PUBLIC_URL: 'https://farm.example/',
         IMPGEM_TRUST_PROXY: '10.0.0.0/8',
         IMPGEM_LOST_AFTER_S: '5',
+        IMPGEM_MASTER_MIN_FREE: '512MiB',
       }),
     ).toMatchObject({
       port: 0,
@@ -48,6 +49,7 @@ describe('readConfig', () => {
       publicUrl: 'https://farm.example',
       trustProxy: '10.0.0.0/8',
       lostAfterMs: 5000,
+      minFreeBytes: 512 * 1024 ** 2,
     });
   });
 

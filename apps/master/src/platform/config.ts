@@ -10,6 +10,8 @@ import { createSecureContext } from 'node:tls';
 import { FarmError } from '@impgem/kit';
 import { nearest } from './nearest.js';
 
+const GiB = 1024 ** 3;
+
 /** Settings of one master. Frozen; injectable by this class. */
 export class MasterConfig {
   /** Absolute. */
@@ -29,6 +31,8 @@ export class MasterConfig {
   readonly lostAfterMs: number = 90_000;
   /** How often workers say that they live. */
   readonly heartbeatMs: number = 10_000;
+  /** Of the data folder's disk: artifacts leave so many bytes free. */
+  readonly minFreeBytes: number = GiB;
   /** Where the built page lies; absent when it was not built. */
   readonly webDir?: string;
   readonly limits: Limits = LIMITS;
@@ -109,6 +113,12 @@ export const SETTINGS: Setting[] = [
   },
   { name: 'IMPGEM_LOG_LEVEL', meaning: LEVELS.map((l) => `\`${l}\``).join(', '), default: 'info' },
   {
+    name: 'IMPGEM_MASTER_MIN_FREE',
+    meaning:
+      'free space that artifacts leave on the disk of the data folder, such as `512MiB`; it is kept for the database',
+    default: '1GiB',
+  },
+  {
     name: 'IMPGEM_LOST_AFTER_S',
     meaning: 'seconds of silence after which the builds of a worker are handed to others',
     default: '90',
@@ -141,6 +151,7 @@ export function readConfig(environment: Environment = process.env): MasterConfig
     86_400,
     problems,
   );
+  const minFreeBytes = size('IMPGEM_MASTER_MIN_FREE', get('IMPGEM_MASTER_MIN_FREE'), GiB, problems);
   const host = get('IMPGEM_HOST') ?? '127.0.0.1';
   const tls = readTls(get('IMPGEM_TLS_CERT'), get('IMPGEM_TLS_KEY'), problems);
   const logLevel = get('IMPGEM_LOG_LEVEL') ?? 'info';
@@ -162,6 +173,7 @@ export function readConfig(environment: Environment = process.env): MasterConfig
     trustProxy,
     logLevel,
     lostAfterMs: lostAfter * 1000,
+    minFreeBytes,
     heartbeatMs: 10_000,
     limits: LIMITS,
   });
@@ -189,6 +201,19 @@ function wholeNumber(
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most) return value;
   problems.push(`${name}: ${text} is no whole number from ${least} to ${most}`);
+  return otherwise;
+}
+
+function size(
+  name: string,
+  text: string | undefined,
+  otherwise: number,
+  problems: string[],
+): number {
+  if (text === undefined) return otherwise;
+  const parts = /^(\d{1,9})(?:([KMGT])iB)?$/.exec(text);
+  if (parts) return Number(parts[1]) * 1024 ** ' KMGT'.indexOf(parts[2] ?? ' ');
+  problems.push(`${name}: ${text} is no size such as 512MiB or 2GiB`);
   return otherwise;
 }
 

@@ -7,4 +7,5 @@ export { ApiPage, PageQuery, pageOf, PAGE_LIMIT } from './http/page.js';
 export { refuseUpgrade } from './http/refuse-upgrade.js';
 export { ACCESS, Public, Requires, type RouteAccess } from './http/route-access.js';
 export { PlatformModule, type Platform } from './platform.module.js';
+export { DataDisk } from './storage/data-disk.js';
 export { Lifecycle } from './health/lifecycle.js';

@@ -5,6 +5,7 @@ import { Database } from './database/database.js';
 import { HealthController } from './health/health.controller.js';
 import { Lifecycle } from './health/lifecycle.js';
 import { MetricsController } from './metrics/metrics.controller.js';
+import { DataDisk } from './storage/data-disk.js';
 
 /** What `main.ts` made before the application: who makes it ends it. */
 export interface Platform {
@@ -24,11 +25,12 @@ export class PlatformModule {
       { provide: Database, useValue: database },
       { provide: DataSource, useValue: dataSource },
       { provide: Lifecycle, useValue: lifecycle },
+      DataDisk,
     ];
     return {
       module: PlatformModule,
       providers,
-      exports: [MasterConfig, Database, DataSource, Lifecycle],
+      exports: [MasterConfig, Database, DataSource, Lifecycle, DataDisk],
     };
   }
 }

@@ -371,7 +371,7 @@ export class WorkerSession implements JournalSource, Taker {
     const refused = error instanceof FarmError;
     if (!refused) log.error({ err: error, ...about }, 'cannot take an artifact');
     const reason = {
-      code: 'artifact-refused',
+      code: refused ? error.code : 'artifact-refused',
       message: refused ? error.message : 'the master met an error of its own',
     };
     this.#step({ type: 'artifact', message: { type: 'artifact.refused', ...about, reason } });

@@ -60,7 +60,7 @@ class Talk {
       case 'artifact.stored':
         return this.stored.resolve();
       case 'artifact.refused':
-        return this.fail(new FarmError('artifact-refused', message.reason.message));
+        return this.fail(new FarmError(message.reason.code, message.reason.message));
     }
   }
 
@@ -110,7 +110,7 @@ export class Uploads {
   }
 
   /**
-   * Settles when the master has the file for good. Rejects with `artifact-refused` when it does not take it, with
+   * Settles when the master has the file for good. Rejects with the master's reason when it does not take it, with
    * the error of reading, or with the signal's reason.
    */
   async send(

@@ -8,14 +8,19 @@ import {
 import type { FastifyReply } from 'fastify';
 import { Database } from '../database/database.js';
 import { Public } from '../http/route-access.js';
+import { DataDisk } from '../storage/data-disk.js';
 import { Lifecycle } from './lifecycle.js';
 
 const PING_MS = 2000;
+export const NO_DATABASE =
+  'the database does not answer: nothing new is taken, what runs goes on, and all of it by itself when it is back';
 
 export class Health {
   @ApiProperty({ enum: ['ok', 'unavailable'] }) status!: 'ok' | 'unavailable';
   @ApiProperty({ enum: ['starting', 'serving', 'stopping'] }) state!: Lifecycle['state'];
   @ApiProperty({ enum: ['up', 'down'] }) database!: 'up' | 'down';
+  @ApiProperty({ type: [String], description: 'what is wrong, and what to do about it' })
+  problems!: string[];
 }
 
 @ApiTags('health')
@@ -25,13 +30,18 @@ export class HealthController {
   constructor(
     private readonly database: Database,
     private readonly lifecycle: Lifecycle,
-  ) {}
+    private readonly disk: DataDisk,
+  ) {
+    disk.measure();
+  }
 
   /** The process runs and answers. Restart it when it does not. */
   @Get('live')
   @ApiOkResponse({ type: Health })
-  live(): Health {
-    return { status: 'ok', state: this.lifecycle.state, database: this.database.status() };
+  async live(): Promise<Health> {
+    const { state } = this.lifecycle;
+    const database = this.database.status();
+    return { status: 'ok', state, database, problems: await this.#problems(database) };
   }
 
   /** Requests will be served: the database answers, its schema is this version's, and nobody stops the master. */
@@ -49,6 +59,17 @@ export class HealthController {
     const { state } = this.lifecycle;
     const ok = database === 'up' && state === 'serving';
     reply.code(ok ? 200 : 503);
-    return { status: ok ? 'ok' : 'unavailable', state, database };
+    const problems = await this.#problems(database);
+    return { status: ok ? 'ok' : 'unavailable', state, database, problems };
+  }
+
+  async #problems(database: 'up' | 'down'): Promise<string[]> {
+    // A disk that cannot even be asked is no reason to answer nothing.
+    const disk = await this.disk.problem().catch((error: Error) => error.message);
+    return [
+      ...(database === 'up' ? [] : [NO_DATABASE]),
+      ...(this.lifecycle.state === 'stopping' ? ['somebody stops the master'] : []),
+      ...(disk === undefined ? [] : [disk]),
+    ];
   }
 }

@@ -57,7 +57,7 @@ function answer(code: ProblemCode, detail: string, problems?: FileProblem[]): An
   const { status, title } = PROBLEM_CODES[code];
   const headers: Record<string, string> = {};
   if (status === 401) headers['www-authenticate'] = 'Bearer realm="impgem"';
-  if (status === 503) headers['retry-after'] = '5';
+  if (status === 503 || status === 507) headers['retry-after'] = '5';
   return {
     problem: {
       type: `urn:impgem:problem:${code}`,

@@ -13,6 +13,8 @@ export interface WaitingRoom {
   close(): Promise<void>;
 }
 
+const WAITS = 'the master waits for its database';
+
 /**
  * Answers on the master's port until the database is there and the application can be made: `/health/live` is
  * well, `/health/ready` is not, everything else is 503 `database-unavailable`. It also finds a taken port before
@@ -30,12 +32,11 @@ export async function openWaitingRoom(
       const live = path === '/health/live';
       response.writeHead(live ? 200 : 503, { 'content-type': 'application/json; charset=utf-8' });
       const status = live ? 'ok' : 'unavailable';
-      response.end(JSON.stringify({ status, state: lifecycle.state, database: 'down' }));
+      const problems = [WAITS];
+      response.end(JSON.stringify({ status, state: lifecycle.state, database: 'down', problems }));
       return;
     }
-    const { problem, headers } = answerOf(
-      new FarmError('database-unavailable', 'the master waits for its database'),
-    );
+    const { problem, headers } = answerOf(new FarmError('database-unavailable', WAITS));
     response.writeHead(problem.status, { ...headers, 'content-type': PROBLEM_TYPE });
     response.end(JSON.stringify(problem));
   };
