@@ -21,7 +21,7 @@ RUN npx tsc -b apps/master apps/worker apps/cli && npm run build -w apps/web
 # What the master and the command line need at run time. Optional packages are left out: the embedded database is one,
 # so this image needs DATABASE_URL.
 FROM build AS packages
-RUN npm ci --ignore-scripts --omit=dev --omit=optional -w apps/master -w apps/cli --no-audit --no-fund --loglevel=error \
+RUN npm ci --ignore-scripts --prefer-offline --omit=dev --omit=optional -w apps/master -w apps/cli --no-audit --no-fund --loglevel=error \
  && rm -rf apps/web/node_modules libs/testkit node_modules/@impgem/testkit node_modules/@impgem/e2e node_modules/@impgem/bench node_modules/@impgem/worker node_modules/@impgem/web
 
 FROM node:24-bookworm-slim

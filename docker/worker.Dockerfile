@@ -19,7 +19,7 @@ COPY . .
 RUN npx tsc -b apps/master apps/worker apps/cli && npm run build -w apps/web
 
 FROM build AS packages
-RUN npm ci --ignore-scripts --omit=dev --omit=optional -w apps/worker --no-audit --no-fund --loglevel=error \
+RUN npm ci --ignore-scripts --prefer-offline --omit=dev --omit=optional -w apps/worker --no-audit --no-fund --loglevel=error \
  && rm -rf libs/testkit node_modules/@impgem/testkit node_modules/@impgem/e2e node_modules/@impgem/bench node_modules/@impgem/master node_modules/@impgem/web node_modules/@impgem/cli
 
 FROM node:24-bookworm-slim

@@ -109,7 +109,7 @@ function countTap(text) {
 
 async function runTarget(target, { results, env }) {
   // a target that hangs is stopped, and what it used is told all the same
-  const options = { check: false, timeoutMs: target.budget * 3_000, env };
+  const options = { check: false, timeoutMs: target.budget * 5_000, env };
   for (const [command, args] of target.commands ?? []) {
     const { status } = await run(command, args, options);
     const what = [command.split('/').pop(), ...args].join(' ');
@@ -124,7 +124,7 @@ async function runTarget(target, { results, env }) {
   if (tap && status !== 0) say(out);
   if (status !== 0 && told === 0) {
     failed(
-      `${target.name}: ${timedOut ? `stopped after ${target.budget * 3} s` : `exit ${status}`}`,
+      `${target.name}: ${timedOut ? `stopped after ${target.budget * 5} s` : `exit ${status}`}`,
     );
   }
 }
