@@ -1,21 +1,21 @@
 #!/usr/bin/env node
-// `npm run bench -- [NAME…] [--json] [--write]`: sets up what is missing, then runs bench/src/main.ts.
+// `npm run bench -- NAME… [--json] [--small]`: sets up what is missing, then runs bench/src/main.ts.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { findEngine } from './engine.mjs';
-import { QUICK_START_IMAGE, ensureImage } from './images.mjs';
+import { ensureImage } from './images.mjs';
 import { SetupError, root, say } from './process.mjs';
 import { build, install } from './setup.mjs';
 
 const args = process.argv.slice(2);
-const names = args.filter((arg) => !arg.startsWith('-'));
-const withDocker = names.length === 0 || names.includes('container');
 try {
   await install();
   await build();
-  const engine = withDocker ? await findEngine(join(root, '.impgem')) : undefined;
+  const { imagesFor } = await import(join(root, 'bench/dist/needs.js'));
+  const images = imagesFor(args);
+  const engine = images.length > 0 ? await findEngine(join(root, '.impgem')) : undefined;
   try {
-    if (engine) await ensureImage(engine.host, QUICK_START_IMAGE);
+    for (const image of images) await ensureImage(engine.host, image);
     const env = engine ? { ...process.env, DOCKER_HOST: engine.host } : process.env;
     const main = join(root, 'bench/dist/main.js');
     process.exitCode =

@@ -40,7 +40,7 @@ export const TAGS = {
 /** Packages that only some folders may import; a trailing `*` stands for any rest of the name. */
 export const EXTERNAL = [
   { packages: ['@nestjs/*', 'typeorm', 'fastify', '@fastify/*'], only: ['apps/master'] },
-  { packages: ['pg'], only: ['apps/master', 'libs/testkit'] },
+  { packages: ['pg'], only: ['apps/master', 'libs/testkit', 'bench'] },
   { packages: ['dockerode'], only: ['apps/worker/src/executor/docker', 'libs/testkit', 'e2e'] },
   {
     packages: ['react', 'react-dom', 'react/*', 'react-dom/*', '@mantine/*', '@tanstack/*'],

@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually, Program } from '@impgem/e2e';
+import { deferred, type Deferred } from '@impgem/kit';
+import { WebSocket } from 'ws';
 
 const execute = promisify(execFile);
-const SLOTS = 2;
 
 /** Debian's Buildbot needs the package of its web page to serve its REST interface; this stands in for the page. */
 const STUB = {
@@ -21,14 +22,36 @@ const STUB = {
   'buildbot_www-0.egg-info/entry_points.txt': '[buildbot.www]\nbase = buildbot_www:ep\n',
 };
 
-const masterConfig = (web: number, pb: number) => `
+export interface BuildbotOptions {
+  workers: number;
+  /** Of each worker. */
+  slots: number;
+  /** Shell text of each builder's steps. */
+  builders: Record<string, readonly string[]>;
+}
+
+/** What a step must have printed. */
+export interface BuildbotExpected {
+  steps: number;
+  /** Of the first step's standard output, and how much it is at least. */
+  log: string;
+  bytes?: number;
+}
+
+const python = (value: unknown) => JSON.stringify(value);
+
+const masterConfig = ({ workers, slots, builders }: BuildbotOptions, web: number, pb: number) => `
 from buildbot.plugins import schedulers, steps, util, worker
 c = BuildmasterConfig = {}
-c['workers'] = [worker.Worker('w', 'secret', max_builds=${SLOTS})]
+names = ['w%d' % n for n in range(${workers})]
+c['workers'] = [worker.Worker(name, 'secret', max_builds=${slots}) for name in names]
 c['protocols'] = {'pb': {'port': 'tcp:${pb}:interface=127.0.0.1'}}
-c['schedulers'] = [schedulers.ForceScheduler(name='force', builderNames=['one'])]
-factory = util.BuildFactory([steps.ShellCommand(name='one', command=['sh', '-c', 'echo hello'])])
-c['builders'] = [util.BuilderConfig(name='one', workernames=['w'], factory=factory)]
+builders = ${python(builders)}
+c['schedulers'] = [schedulers.ForceScheduler(name='force', builderNames=list(builders))]
+def factory(texts):
+    return util.BuildFactory([steps.ShellCommand(name='s%d' % n, command=text) for n, text in enumerate(texts)])
+c['builders'] = [util.BuilderConfig(name=name, workernames=names, factory=factory(texts))
+                 for name, texts in builders.items()]
 c['db'] = {'db_url': 'sqlite:///state.sqlite'}
 c['www'] = {'port': 'tcp:${web}:interface=127.0.0.1', 'plugins': {}}
 c['buildbotNetUsageData'] = None
@@ -37,7 +60,6 @@ c['collapseRequests'] = False
 
 interface Build {
   buildid: number;
-  buildrequestid: number;
   complete: boolean;
   results: number;
 }
@@ -45,16 +67,25 @@ interface Build {
 export const hasBuildbot = () =>
   existsSync('/usr/bin/buildbot') && existsSync('/usr/bin/buildbot-worker');
 
-/** Debian's Buildbot: master and worker as two processes, SQLite, its REST interface. */
+export const NO_BUILDBOT =
+  'Buildbot is not installed here (Debian: apt-get install buildbot buildbot-worker), so there is nothing to compare with';
+
+/**
+ * Debian's Buildbot: a master and its workers, a process each, SQLite as it comes, its REST interface and its
+ * WebSocket, which tells of ends as soon as there are any.
+ */
 export class Buildbot {
+  readonly #ends = new Map<number, Deferred<number>>();
+  readonly #builders = new Map<string, number>();
+  #socket: WebSocket | undefined;
+
   private constructor(
     readonly dir: string,
     readonly url: string,
-    readonly master: Program,
-    readonly worker: Program,
+    readonly programs: readonly Program[],
   ) {}
 
-  static async start(): Promise<Buildbot> {
+  static async start(options: BuildbotOptions): Promise<Buildbot> {
     const dir = await mkdtemp(join(tmpdir(), 'impgem-buildbot-'));
     const [web, pb] = [await freePort(), await freePort()];
     for (const [path, text] of Object.entries(STUB)) {
@@ -62,28 +93,28 @@ export class Buildbot {
       await writeFile(join(dir, path), text);
     }
     const env = { PYTHONPATH: dir };
-    const options = { env: { ...process.env, ...env } };
-    await execute('buildbot', ['create-master', '--quiet', join(dir, 'master')], options);
-    await writeFile(join(dir, 'master/master.cfg'), masterConfig(web, pb));
+    const make = (program: string, args: string[]) =>
+      execute(program, args, { env: { ...process.env, ...env } });
+    await make('buildbot', ['create-master', '--quiet', join(dir, 'master')]);
+    await writeFile(join(dir, 'master/master.cfg'), masterConfig(options, web, pb));
+    const workers = Array.from({ length: options.workers }, (_, n) => `w${n}`);
     const address = `127.0.0.1:${pb}`;
-    await execute(
-      'buildbot-worker',
-      ['create-worker', '--quiet', join(dir, 'worker'), address, 'w', 'secret'],
-      options,
-    );
+    for (const name of workers) {
+      const args = ['create-worker', '--quiet', join(dir, name), address, name, 'secret'];
+      await make('buildbot-worker', args);
+    }
     const start = (name: string, program: string) =>
       new Program(`buildbot ${name}`, [program, 'start', '--nodaemon', join(dir, name)], env);
-    const buildbot = new Buildbot(
-      dir,
-      `http://127.0.0.1:${web}/api/v2`,
+    const buildbot = new Buildbot(dir, `http://127.0.0.1:${web}`, [
       start('master', 'buildbot'),
-      start('worker', 'buildbot-worker'),
-    );
+      ...workers.map((name) => start(name, 'buildbot-worker')),
+    ]);
     try {
-      await eventually(() => buildbot.#hasWorker(), {
+      await eventually(() => buildbot.#isReady(options.workers), {
         what: 'buildbot',
         saw: () => buildbot.told(),
       });
+      await buildbot.#listen();
       return buildbot;
     } catch (error) {
       await buildbot.stop();
@@ -92,15 +123,65 @@ export class Buildbot {
   }
 
   told(): string {
-    return `${this.master.output.slice(-3_000)}\n${this.worker.output.slice(-2_000)}`;
+    return this.programs.map(({ output }) => output.slice(-2_000)).join('\n');
   }
 
-  /** One POST; resolves with the id of the build request. */
-  async trigger(): Promise<number> {
-    const answer = await fetch(`${this.url}/forceschedulers/force`, {
+  /** Triggers one build (one POST); resolves when the news of its end has come. */
+  async run(builder: string): Promise<{ request: number; ended: number }> {
+    const request = await this.#trigger(builder);
+    return { request, ended: await this.#end(request).promise };
+  }
+
+  /** Runs `count` builds, `lanes` at once: each lane triggers the next when its last has ended. */
+  async inFlight(builder: string, count: number, lanes: number): Promise<number[]> {
+    const done: number[] = [];
+    let left = count;
+    const lane = async () => {
+      while (left-- > 0) done.push((await this.run(builder)).request);
+    };
+    await Promise.all(Array.from({ length: lanes }, lane));
+    return done;
+  }
+
+  /** A build counts when its rows are there, it succeeded, and its log is what the step printed. */
+  async check(
+    requests: readonly number[],
+    { steps, log, bytes = 0 }: BuildbotExpected,
+  ): Promise<void> {
+    for (const request of requests) {
+      const { builds } = await this.#get<{ builds: Build[] }>(`/buildrequests/${request}/builds`);
+      const build = builds.at(-1);
+      const told = await this.#get<{ steps: { results: number }[] }>(
+        `/builds/${build?.buildid}/steps`,
+      );
+      // it has made a step of its own before them
+      const done = told.steps.slice(1).filter(({ results }) => results === 0).length;
+      const answer = await fetch(
+        `${this.url}/api/v2/builds/${build?.buildid}/steps/1/logs/stdio/raw`,
+      );
+      const text = await answer.text();
+      const whole = text.length >= bytes && text.includes(log);
+      if (!build?.complete || build.results !== 0 || done < steps || !whole) {
+        throw new Error(
+          `buildbot: request ${request}: ${JSON.stringify(build)}, ${done} steps, ${text.length} bytes of log: ${text.slice(0, 200)}`,
+        );
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#socket?.terminate();
+    const [master, ...workers] = this.programs;
+    await Promise.allSettled([...workers, master].map((program) => program?.stop()));
+    await rm(this.dir, { recursive: true, force: true });
+  }
+
+  async #trigger(builder: string): Promise<number> {
+    const builderid = this.#builders.get(builder);
+    const answer = await fetch(`${this.url}/api/v2/forceschedulers/force`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ id: 1, jsonrpc: '2.0', method: 'force', params: { builderid: 1 } }),
+      body: JSON.stringify({ id: 1, jsonrpc: '2.0', method: 'force', params: { builderid } }),
     });
     const { result } = (await answer.json()) as { result: [number, Record<string, number>] };
     const id = Object.values(result[1])[0];
@@ -108,45 +189,66 @@ export class Buildbot {
     return id;
   }
 
-  /** Asks until the request is complete; Buildbot's own events come no sooner than its rows. */
-  async ended(request: number): Promise<number> {
-    for (;;) {
-      const { buildrequests } = await this.#get<{ buildrequests: { complete: boolean }[] }>(
-        `/buildrequests/${request}?field=complete`,
+  #end(request: number): Deferred<number> {
+    const known = this.#ends.get(request) ?? deferred<number>();
+    this.#ends.set(request, known);
+    return known;
+  }
+
+  async #listen(): Promise<void> {
+    const socket = (this.#socket = new WebSocket(`${this.url.replace('http', 'ws')}/ws`));
+    await once(socket, 'open');
+    await new Promise<void>((resolve, reject) => {
+      socket.once('close', () => reject(new Error(`buildbot closed its socket:\n${this.told()}`)));
+      socket.on('message', (bytes: Buffer) => {
+        const { k, m, msg } = JSON.parse(bytes.toString()) as {
+          k?: string;
+          m?: { buildrequestid: number };
+          msg?: string;
+        };
+        if (msg === 'OK') resolve();
+        else if (m && k?.endsWith('/complete'))
+          this.#end(m.buildrequestid).resolve(performance.now());
+      });
+      socket.send('{"cmd":"startConsuming","path":"buildrequests/*/complete","_id":1}');
+    });
+  }
+
+  async #isReady(workers: number): Promise<boolean> {
+    const [master] = this.programs;
+    if (master?.exitCode !== null) throw new Error(`buildbot ended:\n${this.told()}`);
+    try {
+      const found = await this.#get<{ workers: { connected_to: unknown[] }[] }>('/workers');
+      const { builders } = await this.#get<{ builders: { builderid: number; name: string }[] }>(
+        '/builders',
       );
-      if (buildrequests[0]?.complete) return performance.now();
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      for (const { name, builderid } of builders) this.#builders.set(name, builderid);
+      const connected = found.workers.filter(({ connected_to }) => connected_to.length > 0);
+      return connected.length === workers && builders.length > 0;
+    } catch {
+      return false;
     }
-  }
-
-  /** A build counts when its rows are there, it succeeded, and its log is what the step printed. */
-  async check(request: number): Promise<void> {
-    const { builds } = await this.#get<{ builds: Build[] }>(`/buildrequests/${request}/builds`);
-    const build = builds.at(-1);
-    const log = await fetch(`${this.url}/builds/${build?.buildid}/steps/1/logs/stdio/raw`);
-    const text = await log.text();
-    if (!build?.complete || build.results !== 0 || !text.includes('hello')) {
-      throw new Error(
-        `buildbot: request ${request}: ${JSON.stringify(build)} ${text.slice(0, 200)}`,
-      );
-    }
-  }
-
-  async stop(): Promise<void> {
-    await Promise.allSettled([this.worker.stop(), this.master.stop()]);
-    await rm(this.dir, { recursive: true, force: true });
-  }
-
-  async #hasWorker(): Promise<boolean> {
-    if (this.master.exitCode !== null) throw new Error(`buildbot ended:\n${this.told()}`);
-    const answer = await this.#get<{ workers: { connected_to: unknown[] }[] }>('/workers').catch(
-      () => undefined,
-    );
-    return (answer?.workers[0]?.connected_to.length ?? 0) > 0;
   }
 
   async #get<T>(path: string): Promise<T> {
-    return (await (await fetch(this.url + path)).json()) as T;
+    return (await (await fetch(`${this.url}/api/v2${path}`)).json()) as T;
+  }
+}
+
+/** Starts a Buildbot where one is installed. */
+export async function withBuildbot<T>(
+  options: BuildbotOptions,
+  use: (buildbot: Buildbot | undefined) => Promise<T>,
+): Promise<T> {
+  if (!hasBuildbot()) {
+    console.error(NO_BUILDBOT);
+    return use(undefined);
+  }
+  const buildbot = await Buildbot.start(options);
+  try {
+    return await use(buildbot);
+  } finally {
+    await buildbot.stop();
   }
 }
 

@@ -1,46 +1,52 @@
 /**
- * `npm run bench -- [NAME…] [--json] [--write] [--rounds N]`: measures, each beside its peer, and prints one JSON line
- * for each (with --json) or a sentence. --write puts the figures into docs/benchmarks.md.
+ * `npm run bench -- NAME… [--json] [--small]`: measures rows of the table, each beside its peer, and prints a
+ * sentence, or with --json a JSON line, for every figure. `all` measures every row and writes docs/benchmarks.md;
+ * `smoke` takes a minute and ends 1 when a ratio is far off. --small does little work, to try a row out.
  */
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ROOT } from '@impgem/e2e';
-import { BENCHMARKS } from './benchmarks.js';
-import type { Measurement } from './measure.js';
-import { writePage } from './report.js';
+import { durabilities } from './farm.js';
+import { FIGURES } from './figures.js';
+import { machine } from './machine.js';
+import { judge, sentence, type Result } from './result.js';
+import { ROWS } from './rows.js';
+import { smoke } from './smoke.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    rounds: { type: 'string' },
+    small: { type: 'boolean', default: false },
   },
 });
-
-const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS);
-const unknown = names.filter((name) => !BENCHMARKS[name]);
-if (unknown.length > 0) {
+const size = values.small ? 'small' : 'full';
+const isAll = positionals.includes('all');
+const names = isAll ? Object.keys(ROWS) : positionals;
+const unknown = names.filter((name) => name !== 'smoke' && !ROWS[name]);
+if (names.length === 0 || unknown.length > 0) {
+  if (unknown.length > 0) console.error(`there is no benchmark ${unknown.join(', ')}`);
   console.error(
-    `no benchmark ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}`,
+    `npm run bench -- NAME… [--json] [--small]\nNAME: all, smoke, ${Object.keys(ROWS).join(', ')}`,
   );
   process.exit(2);
 }
 
-const measured: Measurement[] = [];
+const results: Result[] = [];
+const tell = (result: Result) => {
+  results.push(result);
+  console.log(values.json ? JSON.stringify(result) : sentence(result));
+};
+
+const where = await machine();
+console.error(where);
 for (const name of names) {
-  const benchmark = BENCHMARKS[name];
-  if (!benchmark) continue;
-  console.error(`measuring ${name} …`);
-  const one = await benchmark.run(values.rounds ? Number(values.rounds) : benchmark.rounds);
-  measured.push(one);
-  if (values.json) console.log(JSON.stringify(one));
-  else {
-    const beside =
-      one.peerValue === null
-        ? `${one.peer} is not installed`
-        : `${one.peer} ${one.peerValue} ${one.unit}, ratio ${one.ratio}`;
-    console.log(`${name}: ${one.value} ${one.unit} (${beside}; goal ${one.goal})`);
-  }
+  console.error(`${name} …`);
+  const row = ROWS[name];
+  if (row) await row(size, (figure, measured) => tell(judge(figure, FIGURES[figure], measured)));
+  else await smoke(tell);
 }
-if (values.write) await writePage(join(ROOT, 'docs/benchmarks.md'), measured);
+if (isAll && size === 'full') {
+  // it brings a chart library along
+  const { writePage } = await import('./report.js');
+  await writePage([where, ...durabilities], results);
+}
+if (names.includes('smoke') && results.some(({ met }) => met !== true)) process.exitCode = 1;

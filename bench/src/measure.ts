@@ -1,17 +1,5 @@
-/** One figure beside its peer's. `ratio` is value ÷ peerValue; null where the peer is not installed. */
-export interface Measurement {
-  name: string;
-  value: number;
-  unit: string;
-  peer: string;
-  peerValue: number | null;
-  ratio: number | null;
-  /** What the ratio shall be, e.g. `≤ 0.6`. */
-  goal: string;
-}
-
-/** A thing to measure, asked for one sample after the other. */
-export type Sample = () => Promise<number>;
+/** One sample, or several that count alike. */
+export type Sample = () => Promise<number | readonly number[]>;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -20,40 +8,48 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 ? upper : ((sorted[middle - 1] ?? Number.NaN) + upper) / 2;
 }
 
-/**
- * Medians of both, sampled in turns, so that whatever else the machine does meets both alike. One sample of
- * each is thrown away first: caches and warm-ups are nobody's merit.
- */
-export async function alternate(
-  ours: Sample,
-  peers: Sample | undefined,
-  rounds: number,
-): Promise<{ value: number; peerValue: number | null }> {
-  const mine: number[] = [];
-  const theirs: number[] = [];
-  for (let round = 0; round <= rounds; round++) {
-    const value = await ours();
-    const peerValue = await peers?.();
-    if (round === 0) continue;
-    mine.push(value);
-    if (peerValue !== undefined) theirs.push(peerValue);
-  }
-  return { value: median(mine), peerValue: theirs.length > 0 ? median(theirs) : null };
+/** The smallest value that at least this share of the values does not exceed. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN;
 }
 
-const rounded = (value: number) => Number(value.toPrecision(4));
+/**
+ * Samples of both, taken in turns, so that whatever else the machine does meets both alike. One turn of each is
+ * thrown away first: caches and warm-ups are nobody's merit.
+ */
+export async function inTurns(
+  rounds: number,
+  ours: Sample,
+  theirs?: Sample,
+): Promise<{ ours: number[]; theirs: number[] }> {
+  const samples = { ours: [] as number[], theirs: [] as number[] };
+  for (let round = 0; round <= rounds; round++) {
+    const mine = await ours();
+    const others = await theirs?.();
+    if (round === 0) continue;
+    samples.ours.push(...[mine].flat());
+    if (others !== undefined) samples.theirs.push(...[others].flat());
+  }
+  return samples;
+}
 
-export function measurement(
-  facts: Pick<Measurement, 'name' | 'unit' | 'peer' | 'goal'>,
-  { value, peerValue }: { value: number; peerValue: number | null },
-): Measurement {
+/** The medians of both, as the figure wants them. */
+export async function medians(
+  rounds: number,
+  ours: Sample,
+  theirs?: Sample,
+): Promise<{ value: number; peerValue: number | null }> {
+  const samples = await inTurns(rounds, ours, theirs);
   return {
-    name: facts.name,
-    value: rounded(value),
-    unit: facts.unit,
-    peer: facts.peer,
-    peerValue: peerValue === null ? null : rounded(peerValue),
-    ratio: peerValue === null ? null : rounded(value / peerValue),
-    goal: facts.goal,
+    value: median(samples.ours),
+    peerValue: samples.theirs.length > 0 ? median(samples.theirs) : null,
   };
+}
+
+/** Milliseconds that the work takes. */
+export async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
 }

@@ -1,55 +1,87 @@
+/**
+ * Writes docs/benchmarks.md and its plots from the results of one run. What stands in bench/profiles/<figure>.md, why
+ * a figure is what it is, goes into the page for as long as that figure misses its goal.
+ */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { ROOT } from '@impgem/e2e';
 import { format } from 'prettier';
-import type { Measurement } from './measure.js';
+import { FIGURES, type FigureName } from './figures.js';
+import { besideBars, besidePeers, plot } from './plots.js';
+import type { Result } from './result.js';
+
+const DOCS = join(ROOT, 'docs');
+const PROFILES = join(ROOT, 'bench/profiles');
 
 const HEAD = `# Benchmarks
 
-<!-- Written by \`npm run bench -- --write\`; do not edit. -->
+<!-- Written by \`npm run bench -- all\`; do not edit. -->
 
-Each figure is a median, measured in turns with its peer in one run on one machine; ratio = value ÷ peer's value. Every build that was
-counted had its rows and its log afterwards. PostgreSQL ran with \`synchronous_commit=on\`.
-
-- **container**: trigger to end of a build of one step in a container, with network, volume, limits and policy on; beside
-  \`docker run --rm\` of the same image.
-- **latency**: trigger to end of a build of one step on the host, one at a time; beside Buildbot with master, worker and SQLite.
-- **dispatch**: 50 such builds asked for at once, one POST each, on two slots; beside Buildbot with as many.
-
+Everything ran on one machine, the load, the farm and its database together. A figure that has a peer was measured in turns with it, in
+one run; both are medians, and the first turn of each was thrown away. **ratio** is value ÷ peer's value. The **bar** is what
+must be reached, the **goal** what we would like. Every build that was counted was checked afterwards: its rows, its
+events, its log (bench/README.md says how, and how to run this).
 `;
 
-const row = (cells: readonly unknown[]) => `| ${cells.join(' | ')} |`;
+const show = (value: number | null) => (value === null ? '—' : String(value));
+const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+const judged = (met: boolean | null) => (met === null ? '—' : met ? 'yes' : '**no**');
 
-/** Rows of the page as it is, by name. */
-function rowsOf(page: string): Map<string, string> {
-  const rows = page
-    .split('\n')
-    .filter((line) => /^\| [a-z]+ +\|/.test(line) && !line.startsWith('| name'));
-  return new Map(rows.map((line) => [line.split('|')[1]?.trim() ?? '', line]));
+function table(results: readonly Result[]): string {
+  const head = ['bench', 'value', 'unit', "peer's value", 'ratio', 'bar', 'met', 'goal', 'met'];
+  const rows = results.map(({ name, value, unit, peerValue, ratio, bar, met, goal, goalMet }) => [
+    name,
+    show(value),
+    unit,
+    show(peerValue),
+    show(ratio),
+    bar,
+    judged(met),
+    goal,
+    judged(goalMet),
+  ]);
+  return [row(head), row(head.map(() => '---')), ...rows.map(row)].join('\n');
 }
 
-/** Writes the rows of what was measured into the page; others stay. */
-export async function writePage(path: string, measured: readonly Measurement[]): Promise<void> {
-  const rows = rowsOf(existsSync(path) ? readFileSync(path, 'utf8') : '');
-  const machine = `${cpus().length} × ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 1024 ** 3)} GiB, Linux ${release()}`;
-  const day = new Date().toISOString().slice(0, 10);
-  for (const one of measured) {
-    const cells = [
-      one.name,
-      one.value,
-      one.unit,
-      one.peer,
-      one.peerValue ?? '—',
-      one.ratio ?? '—',
-      one.goal,
-    ];
-    rows.set(one.name, row([...cells, `${day}, Node ${process.versions.node}, ${machine}`]));
-  }
-  const head = ['name', 'value', 'unit', 'peer', "peer's value", 'ratio', 'goal', 'when and where'];
-  const table = [
-    row(head),
-    row(head.map(() => '---')),
-    ...[...rows].sort().map(([, line]) => line),
-  ];
-  const text = `${HEAD}${table.join('\n')}\n`;
-  writeFileSync(path, await format(text, { parser: 'markdown', printWidth: 100 }));
+function meanings(results: readonly Result[]): string {
+  return results
+    .map(({ name, peer, note }) => {
+      const { what } = FIGURES[name as FigureName];
+      const beside = peer === null ? '' : `; peer: ${peer}`;
+      return `- **${name}**: ${what}${beside}.${note === undefined ? '' : ` _${note}._`}`;
+    })
+    .join('\n');
+}
+
+/** Why a figure misses its goal, where somebody has found out. */
+function profiles(results: readonly Result[]): string {
+  const missed = results.filter(({ goalMet }) => goalMet === false);
+  const parts = missed.map(({ name, met }) => {
+    const file = join(PROFILES, `${name}.md`);
+    const text = existsSync(file) ? readFileSync(file, 'utf8').trim() : 'Not looked into yet.';
+    return `### ${name}\n\nMisses its ${met === false ? 'bar' : 'goal'}. ${text}`;
+  });
+  return parts.length > 0 ? `## What is missed, and why\n\n${parts.join('\n\n')}` : '';
+}
+
+export async function writePage(where: readonly string[], results: readonly Result[]) {
+  const plots = [
+    ['bars', 'How many times better than the bar', besideBars(results)],
+    ['peers', 'How many times better than the peer', besidePeers(results)],
+  ] as const;
+  for (const [name, title, points] of plots)
+    writeFileSync(join(DOCS, `images/benchmarks-${name}.svg`), plot(title, points));
+  const text = [
+    HEAD,
+    `${new Date().toISOString().slice(0, 10)}, on\n\n${where.map((line) => `- ${line}`).join('\n')}`,
+    table(results),
+    ...plots.map(([name, title]) => `![${title}](images/benchmarks-${name}.svg)`),
+    '## What is measured',
+    meanings(results),
+    profiles(results),
+  ].join('\n\n');
+  writeFileSync(
+    join(DOCS, 'benchmarks.md'),
+    await format(text, { parser: 'markdown', printWidth: 100, singleQuote: true }),
+  );
 }
