@@ -51,7 +51,6 @@ export class Events {
   async append(tx: Tx, events: readonly NewEvent[]): Promise<void> {
     if (events.length === 0) return;
     await tx.query(APPEND, [JSON.stringify(events)]);
-    await tx.query('NOTIFY events');
   }
 
   /**
@@ -131,11 +130,13 @@ interface EventRow {
 }
 
 const APPEND = `
-  INSERT INTO events (kind, builder, build_id, request_id, worker, data)
-  SELECT e->>'kind', e->>'builder', (e->>'build')::bigint, (e->>'request')::bigint, e->>'worker',
-         coalesce(e->'data', '{}')
-  FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(e, n)
-  ORDER BY n`;
+  WITH appended AS (
+    INSERT INTO events (kind, builder, build_id, request_id, worker, data)
+    SELECT e->>'kind', e->>'builder', (e->>'build')::bigint, (e->>'request')::bigint, e->>'worker',
+           coalesce(e->'data', '{}')
+    FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(e, n)
+    ORDER BY n)
+  SELECT pg_notify('events', '')`;
 
 // An undecided transaction may still bring events below those that are visible: they wait behind the horizon.
 // The row comparison is what makes the index on (xid, id) a range.

@@ -10,6 +10,7 @@ import { Pool, types as standardTypes, type ClientConfig, type PoolClient } from
 import { applicationName } from './embedded-postgres.js';
 import { Listener } from './listener.js';
 import { asFarmError, isOutage } from './outage.js';
+import { statement } from './statement.js';
 
 /** Something that runs SQL: the database, or one of its transactions. */
 export interface Tx {
@@ -81,7 +82,7 @@ export class Database implements Tx {
     params: readonly unknown[] = [],
   ): Promise<Row[]> {
     try {
-      const { rows } = await this.#pool.query<Row>(sql, [...params]);
+      const { rows } = await this.#pool.query<Row>(statement(sql, params));
       this.#saw();
       return rows;
     } catch (error) {
@@ -159,7 +160,7 @@ function txOf(client: PoolClient): Tx {
   return {
     async query<Row extends object>(sql: string, params: readonly unknown[] = []) {
       try {
-        return (await client.query<Row>(sql, [...params])).rows;
+        return (await client.query<Row>(statement(sql, params))).rows;
       } catch (error) {
         throw asFarmError(error);
       }
