@@ -13,6 +13,7 @@ import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
 import { Database, DataDisk, isOutage, logger, MasterConfig } from '../platform/index.js';
 import { BlobStore } from './blobs.js';
+import { OpenFiles } from './open-files.js';
 import { artifactPathProblem, foldedPath } from './path.js';
 
 const log = logger('artifacts');
@@ -55,6 +56,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
   readonly #busy = new Map<string, Promise<unknown>>();
   readonly #incoming: string;
   readonly #blobs: BlobStore;
+  readonly #files = new OpenFiles();
   #sweeping: NodeJS.Timeout | undefined;
 
   constructor(
@@ -93,8 +95,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     const held = new Set(leases.map(({ attempt }) => attempt));
     for (const attempt of attempts) if (!held.has(attempt)) this.#attempts.delete(attempt);
     for (const file of files)
-      if (!held.has(file.replace(/-\d+$/, '')))
-        await rm(join(this.#incoming, file), { force: true });
+      if (!held.has(file.replace(/-\d+$/, ''))) await this.#remove(join(this.#incoming, file));
   }
 
   /** Where to send from: the bytes that are here already. */
@@ -141,10 +142,12 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
           `it has more bytes than the ${transfer.size} that were offered`,
         );
       }
-      await writeAt(transfer.file, bytes, transfer.offset).catch(async (error: unknown) => {
-        await this.#discard(attempt, frame.artifact);
-        throw unstorable(transfer.path, error);
-      });
+      await this.#files
+        .write(transfer.file, bytes, transfer.offset)
+        .catch(async (error: unknown) => {
+          await this.#discard(attempt, frame.artifact);
+          throw unstorable(transfer.path, error);
+        });
       transfer.hash.update(bytes);
       transfer.offset += bytes.length;
       return { offset: transfer.offset };
@@ -169,7 +172,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     const attempt = await this.#attempts.get(key)?.catch(() => undefined);
     this.#attempts.delete(key);
     for (const [artifact, transfer] of attempt?.transfers ?? [])
-      await this.#alone({ build, epoch, artifact }, () => rm(transfer.file, { force: true }));
+      await this.#alone({ build, epoch, artifact }, () => this.#remove(transfer.file));
   }
 
   /** Runs after what was asked before for the same artifact. */
@@ -268,6 +271,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       throw refused(path, problem);
     }
     try {
+      await this.#files.close(transfer.file);
       await this.#blobs.adopt(transfer.file, sha256);
     } catch (error) {
       await this.#discard(attempt, m.artifact);
@@ -302,7 +306,12 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     if (!transfer) return;
     attempt.transfers.delete(artifact);
     attempt.paths.delete(foldedPath(transfer.path));
-    await rm(transfer.file, { force: true });
+    await this.#remove(transfer.file);
+  }
+
+  async #remove(file: string): Promise<void> {
+    await this.#files.close(file);
+    await rm(file, { force: true });
   }
 }
 
@@ -318,19 +327,6 @@ interface StoredRow {
 }
 
 const attemptKey = ({ build, epoch }: { build: number; epoch: number }) => `${build}-${epoch}`;
-
-async function writeAt(file: string, bytes: Uint8Array, position: number): Promise<void> {
-  // Opened for each block, so that an artifact that never ends holds no file open.
-  const handle = await open(file, 'r+');
-  try {
-    for (let at = 0; at < bytes.length;) {
-      const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position + at);
-      at += bytesWritten;
-    }
-  } finally {
-    await handle.close();
-  }
-}
 
 function refused(path: string, why: string, cause?: unknown): FarmError {
   refusals.inc();

@@ -63,8 +63,7 @@ export class WorkerSession implements JournalSource, Taker {
   process: string | undefined;
   /** The last one of this connection. */
   heartbeat: Heartbeat | undefined;
-  /** Per artifact, what is being done with its frames, in their order. */
-  readonly #artifacts = new Map<string, Promise<void>>();
+  readonly #artifacts = new Map<string, Line>();
 
   constructor(
     private readonly socket: WebSocket,
@@ -331,16 +330,22 @@ export class WorkerSession implements JournalSource, Taker {
     const bytes = FRAME_BYTES + ('kind' in item ? item.payload.length : 0);
     this.#hold(bytes);
     const key = `${item.build}-${item.epoch}-${item.artifact}`;
-    const turn = (this.#artifacts.get(key) ?? Promise.resolve())
-      .then(() => this.#takeArtifact(item))
+    const line = this.#artifacts.get(key) ?? { turn: Promise.resolve(), waiting: 0, acked: 0 };
+    this.#artifacts.set(key, line);
+    line.waiting += 1;
+    line.turn = line.turn
+      .then(() => this.#takeArtifact(item, line))
       .finally(() => {
-        if (this.#artifacts.get(key) === turn) this.#artifacts.delete(key);
+        line.waiting -= 1;
+        if (line.waiting === 0) this.#artifacts.delete(key);
         this.drained(bytes);
       });
-    this.#artifacts.set(key, turn);
   }
 
-  async #takeArtifact(item: ArtifactOffer | ArtifactDone | ArtifactFrame): Promise<void> {
+  async #takeArtifact(
+    item: ArtifactOffer | ArtifactDone | ArtifactFrame,
+    line: Line,
+  ): Promise<void> {
     if (this.isClosed) return;
     const { build, epoch, artifact } = item;
     const about = { build, epoch, artifact };
@@ -348,6 +353,9 @@ export class WorkerSession implements JournalSource, Taker {
     try {
       if ('kind' in item) {
         const { offset } = await artifacts.write(item);
+        // The next frame's will do, when it is here already.
+        if (line.waiting > 1 && offset - line.acked < ACK_BYTES) return;
+        line.acked = offset;
         return this.#step({
           type: 'artifact',
           message: { type: 'artifact.ack', ...about, offset },
@@ -356,6 +364,7 @@ export class WorkerSession implements JournalSource, Taker {
       if (!(await this.serve.holds(this, item))) return this.taken(build, epoch, STALE);
       if ('path' in item) {
         const { offset } = await artifacts.offer(this.worker.name, item);
+        line.acked = offset;
         this.#step({ type: 'artifact', message: { type: 'artifact.accept', ...about, offset } });
       } else {
         await artifacts.done(item);
@@ -377,6 +386,18 @@ export class WorkerSession implements JournalSource, Taker {
     this.#step({ type: 'artifact', message: { type: 'artifact.refused', ...about, reason } });
   }
 }
+
+/** What is being done with the frames of one artifact. */
+interface Line {
+  /** Settles when all that came is done. */
+  turn: Promise<void>;
+  waiting: number;
+  /** The last offset that was told. */
+  acked: number;
+}
+
+/** A quarter of the window: the worker never waits for an acknowledgement that is held back. */
+const ACK_BYTES = 256 * 1024;
 
 const STALE: Reason = { code: 'stale', message: 'the build is not with this worker any more' };
 

@@ -13,7 +13,7 @@ import type { Readable } from 'node:stream';
 import type { Attempt } from '../executor/executor.js';
 
 /** Bytes of a block, at most: small, so that logs get their turn between two. */
-const BLOCK_BYTES = 64 * 1024;
+const BLOCK_BYTES = 128 * 1024;
 
 /** What an open connection gives to uploads. */
 export interface ArtifactLink {
@@ -168,7 +168,7 @@ export class Uploads {
     const bytes = await file.open();
     let at = 0;
     try {
-      for await (const piece of bytes as AsyncIterable<Uint8Array>) {
+      for await (const piece of joined(bytes, most)) {
         hash.update(piece);
         for (let start = Math.max(0, from - at); start < piece.length; start += most) {
           const payload = piece.subarray(start, start + most);
@@ -185,6 +185,25 @@ export class Uploads {
     if (at === file.size) return hash.digest('hex');
     throw new FarmError('artifact-refused', `${file.path} changed while it was read`);
   }
+}
+
+/** Pieces put together to `size` bytes each, but for the last; a longer one is passed on as it is. */
+async function* joined(
+  pieces: AsyncIterable<Uint8Array>,
+  size: number,
+): AsyncGenerator<Uint8Array> {
+  let parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const piece of pieces) {
+    if (length > 0 && length + piece.length > size) {
+      yield parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts, length);
+      parts = [];
+      length = 0;
+    }
+    parts.push(piece);
+    length += piece.length;
+  }
+  if (length > 0) yield Buffer.concat(parts, length);
 }
 
 const key = ({ build, epoch }: Attempt, artifact: number): string =>
