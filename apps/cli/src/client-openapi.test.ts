@@ -41,6 +41,7 @@ async function allCalls(): Promise<Call[]> {
   const c = createClient({ url: 'http://master', fetch: fetch as never });
   const page = { after: 'x', limit: 1 };
   await Promise.all([
+    c.about(),
     c.session.signIn('t'),
     c.session.get(),
     c.session.signOut(),

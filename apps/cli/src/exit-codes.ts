@@ -16,6 +16,7 @@ export const EXIT = {
     means: 'the build ended by an exception: the fault of the farm or its machines',
   },
   cancelled: { code: 6, means: 'the build was cancelled' },
+  unwell: { code: 7, means: 'doctor found something that does not work' },
   interrupted: { code: 130, means: 'stopped by Ctrl-C; a build that was watched goes on' },
 } as const;
 export type Exit = keyof typeof EXIT;

@@ -15,9 +15,11 @@ import { addMaster } from './commands/master-run.js';
 import { addTokenCreate } from './commands/token-create.js';
 import { addTokenList } from './commands/token-list.js';
 import { addTokenRevoke } from './commands/token-revoke.js';
+import { addDoctor } from './commands/farm-doctor.js';
 import { addUp } from './commands/farm-up.js';
 import { addWorkerAdd } from './commands/worker-add.js';
 import { addWorkerList } from './commands/worker-list.js';
+import { addWorkerPrune } from './commands/worker-prune.js';
 import { addWorkerRevoke } from './commands/worker-revoke.js';
 import { addWorkerRotate } from './commands/worker-rotate.js';
 import { addWorker } from './commands/worker-run.js';
@@ -25,12 +27,13 @@ import type { Cli } from './cli.js';
 import { target, type Target } from './config.js';
 import { EXIT } from './exit-codes.js';
 import { sayFailure } from './failure.js';
+import { VERSION } from './version.js';
 
 /** All commands. */
 function createProgram(cli: Cli): Command {
   const program = new Command('impgem')
     .description('a self-hosted build farm')
-    .version('0.1.0')
+    .version(VERSION)
     .option('--url <address>', 'the master; else IMPGEM_URL, else http://127.0.0.1:8010')
     .option('--token <token>', 'API token; better in IMPGEM_TOKEN, since others see command lines')
     .option('--json', 'data as JSON, for programs')
@@ -43,12 +46,15 @@ function createProgram(cli: Cli): Command {
   const add = [addUp, addMaster, addWorker, addApply, addLint, addTrigger, addWatch, addLogs];
   for (const one of [...add, addArtifacts, addBuilders, addBuilds, addShow, addCancel])
     one(program, cli);
-  const workers = program.command('workers').description('list, add, revoke, rotate workers');
-  for (const one of [addWorkerList, addWorkerAdd, addWorkerRevoke, addWorkerRotate])
+  const workers = program
+    .command('workers')
+    .description('list, add, revoke, rotate workers, prune what dead ones left');
+  for (const one of [addWorkerList, addWorkerAdd, addWorkerRevoke, addWorkerRotate, addWorkerPrune])
     one(workers, cli);
   const tokens = program.command('token').description('create, list, revoke API tokens');
   for (const one of [addTokenCreate, addTokenList, addTokenRevoke]) one(tokens, cli);
   addAudit(program, cli);
+  addDoctor(program, cli);
   addBackupAndRestore(program, cli);
   program
     .command('exit-codes')

@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import { FarmError } from '@impgem/kit';
 import { copyDatabase, startMaster, type Master } from './master.js';
+import { examineDatabase } from './platform/database/examine-database.js';
 import type { EmbeddedPostgres } from './platform/database/embedded-postgres.js';
 import { logger, readConfig, setLogLevel } from './platform/index.js';
 
@@ -38,12 +39,17 @@ process.on('uncaughtException', (err) => {
   leave(1);
 });
 
-const USAGE = 'usage: main.js [backup FILE | restore FILE]; settings are in docs/configuration.md';
+const USAGE =
+  'usage: main.js [examine | backup FILE | restore FILE]; settings are in docs/configuration.md';
 
 try {
   const config = readConfig();
   setLogLevel(config.logLevel);
   const [command, file, ...more] = process.argv.slice(2);
+  if (command === 'examine' && file === undefined) {
+    process.stdout.write(`${JSON.stringify(await examineDatabase(config))}\n`);
+    process.exit(0);
+  }
   if (command !== undefined) {
     const isKnown = command === 'backup' || command === 'restore';
     if (!isKnown || file === undefined || more.length > 0) throw new FarmError('usage', USAGE);

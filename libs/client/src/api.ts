@@ -70,6 +70,16 @@ export interface NewRegistrationToken extends RegistrationToken {
   token: string;
 }
 
+/** Which farm this is, and what runs it. */
+export interface About {
+  /** UUID; labels what workers make in engines. */
+  farm: string;
+  version: string;
+  /** The master's clock. */
+  time: string;
+  database: { version: string; embedded: boolean };
+}
+
 export interface Worker {
   /** UUID. */
   id: string;

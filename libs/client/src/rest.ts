@@ -54,6 +54,7 @@ type Calls = ReturnType<typeof calls>;
 export function createClient(options: ClientOptions) {
   const to = calls(options);
   return {
+    about: () => to.get<api.About>('about'),
     ...access(to),
     ...farm(to),
     events: (query: PageQuery & { build?: number } = {}) =>

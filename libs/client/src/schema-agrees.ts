@@ -21,6 +21,7 @@ type Different<Ours, Theirs> = {
 
 /** Each value must be `true`; any other type that stands here in an error says what differs. */
 export const agrees: {
+  About: Agrees<api.About, Schemas['AboutDto']>;
   AppliedFarm: Agrees<api.AppliedFarm, Schemas['AppliedFarm']>;
   Artifact: Agrees<api.Artifact, Schemas['Artifact']>;
   AuditEntry: Agrees<api.AuditEntry, Schemas['AuditEntryDto']>;
@@ -45,6 +46,7 @@ export const agrees: {
   Worker: Agrees<api.Worker, Schemas['WorkerDto']>;
   WorkerCredential: Agrees<api.WorkerCredential, Schemas['WorkerCredentialDto']>;
 } = {
+  About: true,
   AppliedFarm: true,
   Artifact: true,
   AuditEntry: true,

@@ -4,6 +4,22 @@
  */
 
 export interface paths {
+    "/api/v1/about": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["about_about"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health/live": {
         parameters: {
             query?: never;
@@ -496,6 +512,27 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        DatabaseDto: {
+            /** @description of PostgreSQL */
+            version: string;
+            /** @description whether the master runs it itself, in its data folder */
+            embedded: boolean;
+        };
+        AboutDto: {
+            /**
+             * Format: uuid
+             * @description labels what workers make in engines
+             */
+            farm: string;
+            /** @description of the master */
+            version: string;
+            /**
+             * Format: date-time
+             * @description the master's clock
+             */
+            time: string;
+            database: components["schemas"]["DatabaseDto"];
+        };
         Health: {
             /** @enum {string} */
             status: "ok" | "unavailable";
@@ -928,6 +965,34 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    about_about: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AboutDto"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     health_live: {
         parameters: {
             query?: never;

@@ -5,3 +5,4 @@ export * from './crc32-combine.js';
 export * from './deferred.js';
 export * from './farm-error.js';
 export * from './json-bounds.js';
+export * from './finding.js';

@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { FarmError } from '@impgem/kit';
 
 /** The built program of another app, beside this one. Throws when it is not built. */
-export function programOf(app: 'master' | 'worker'): string {
-  const file = fileURLToPath(new URL(`../../../${app}/dist/main.js`, import.meta.url));
+export function programOf(app: 'master' | 'worker', name = 'main'): string {
+  const file = fileURLToPath(new URL(`../../../${app}/dist/${name}.js`, import.meta.url));
   if (!existsSync(file))
     throw new FarmError('not-built', `${file} is not there: build the programs with npm run build`);
   return file;

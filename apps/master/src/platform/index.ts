@@ -8,4 +8,5 @@ export { refuseUpgrade } from './http/refuse-upgrade.js';
 export { ACCESS, Public, Requires, type RouteAccess } from './http/route-access.js';
 export { PlatformModule, type Platform } from './platform.module.js';
 export { DataDisk } from './storage/data-disk.js';
+export { VERSION } from './version.js';
 export { Lifecycle } from './health/lifecycle.js';

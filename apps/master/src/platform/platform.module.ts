@@ -2,6 +2,7 @@ import { Global, Module, type DynamicModule } from '@nestjs/common';
 import { DataSource } from 'typeorm';
 import { MasterConfig } from './config.js';
 import { Database } from './database/database.js';
+import { AboutController } from './health/about.controller.js';
 import { HealthController } from './health/health.controller.js';
 import { Lifecycle } from './health/lifecycle.js';
 import { MetricsController } from './metrics/metrics.controller.js';
@@ -17,7 +18,7 @@ export interface Platform {
 
 /** The ground that features stand on, injectable by class everywhere. */
 @Global()
-@Module({ controllers: [HealthController, MetricsController] })
+@Module({ controllers: [AboutController, HealthController, MetricsController] })
 export class PlatformModule {
   static with({ config, database, dataSource, lifecycle }: Platform): DynamicModule {
     const providers = [

@@ -10,7 +10,7 @@ import { Access } from '../access/index.js';
 import { ArtifactReceiver } from '../artifacts/index.js';
 import { Events } from '../events/index.js';
 import { Journal } from '../journal/index.js';
-import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
+import { Database, isOutage, logger, MasterConfig, VERSION } from '../platform/index.js';
 import { Dispatcher, Leases } from '../scheduling/index.js';
 import { mayClaim } from './registration.js';
 import type { Greeting, ServeWorker } from './serve-worker.js';
@@ -35,8 +35,6 @@ const ARTIFACT_WINDOW_BYTES = 1024 * 1024;
 /** Connections of one worker at once, greeted or not: the old one, the new one, and some that are not yet known to be dead. */
 const CONNECTIONS_PER_WORKER = 8;
 const GIVE_BACK_RETRY_MS = 1000;
-/** What `welcome` says of this program. */
-const VERSION = '0.1.0';
 
 const log = logger('workers');
 

@@ -128,7 +128,7 @@ export class Disk {
 }
 
 /** Free for a user without rights, as the worker's files are written. */
-async function free(folder: string): Promise<Free> {
+export async function free(folder: string): Promise<Free> {
   const [{ bavail, bsize, files, ffree }, { dev }] = await Promise.all([
     statfs(folder),
     stat(folder),

@@ -128,10 +128,38 @@ async function prepare(folder: string, settings: Record<string, string>, say: Sa
   return { ...place, password: await initialise(place, say) };
 }
 
+/** What is there of a database in a folder, without starting or changing anything. */
+export async function lookAtEmbedded(folder: string): Promise<{
+  /** Major version of the data; absent when none was made yet. */
+  made?: string;
+  /** Major version of the programs. */
+  ours: string;
+  /** Of the database, when it runs. */
+  url?: string;
+}> {
+  const home = path.resolve(folder);
+  const data = path.join(home, 'data');
+  const binaries = await findBinaries();
+  const place = { folder: home, data, binaries, launch: { prefix: [], ids: {} }, settings: {} };
+  const ours = await majorOf(place);
+  const made = (await readOr(path.join(data, 'PG_VERSION'), '')).trim();
+  if (!made) return { ours };
+  const lines = (await readOr(path.join(data, 'postmaster.pid'), '')).split('\n');
+  const pid = Number(lines[0]);
+  const runs = pid > 0 && alive(pid) && (await isPostgres(pid, data));
+  if (!runs) return { made, ours };
+  const password = (await readOr(path.join(home, 'password'), '')).trim();
+  return { made, ours, url: url({ ...place, password }, Number(lines[3]), DATABASE) };
+}
+
+async function majorOf(place: Omit<Place, 'password'>): Promise<string> {
+  const { stdout } = await run(place, [place.binaries.postgres, '--version']);
+  return /\(PostgreSQL\) (\d+)/.exec(stdout)?.[1] ?? '';
+}
+
 /** A data folder of another major cannot be read: Postgres keeps no old formats. */
 async function checkMajor(place: Omit<Place, 'password'>, found: string): Promise<void> {
-  const { stdout } = await run(place, [place.binaries.postgres, '--version']);
-  const ours = /\(PostgreSQL\) (\d+)/.exec(stdout)?.[1];
+  const ours = await majorOf(place);
   if (ours === found) return;
   throw new FarmError(
     'data-folder-version',

@@ -15,6 +15,19 @@ export interface ImageStorageOrder {
   isHeld: (reference: string) => boolean;
 }
 
+/** The folder of the engine's data, where it can be seen from here. */
+export async function dataRoot(engine: Docker, host?: string): Promise<string | undefined> {
+  if (!isLocal(host)) return undefined;
+  try {
+    const { DockerRootDir: root } = (await engine.info()) as { DockerRootDir?: string };
+    // In a container the path is the host's, and is not there.
+    return root && (await stat(root)).isDirectory() ? root : undefined;
+  } catch {
+    // An engine that does not answer is found out by others.
+    return undefined;
+  }
+}
+
 /** Where the engine keeps images, and what of them the farm may take away again. */
 export class ImageStorage implements Storage {
   #root: string | undefined;
@@ -22,16 +35,7 @@ export class ImageStorage implements Storage {
   constructor(private readonly order: ImageStorageOrder) {}
 
   async root(): Promise<string | undefined> {
-    const { engine, host } = this.order;
-    if (!isLocal(host)) return undefined;
-    try {
-      this.#root ??= ((await engine.info()) as { DockerRootDir?: string }).DockerRootDir;
-      // In a container the path is the host's, and is not there.
-      return this.#root && (await stat(this.#root)).isDirectory() ? this.#root : undefined;
-    } catch {
-      // An engine that does not answer is found out by others.
-      return undefined;
-    }
+    return (this.#root ??= await dataRoot(this.order.engine, this.order.host));
   }
 
   async evict(enough: () => Promise<boolean>): Promise<string[]> {
