@@ -39,6 +39,8 @@ const log = logger('scheduling');
 @Injectable()
 export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #takers = new Map<string, Taker>();
+  /** Those for whom a claim failed: it may be committed all the same. */
+  readonly #doubtful = new Set<Taker>();
   readonly #unlisten: (() => void)[] = [];
   #wake = deferred();
   #timer: NodeJS.Timeout | undefined;
@@ -112,6 +114,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
 
   /** Hands out until either the requests that can be served or the free slots are used up. */
   async #pass(): Promise<void> {
+    for (const taker of this.#doubtful) await this.#withdraw(taker);
     const free = () => [...this.#takers.values()].filter((taker) => taker.credit() > 0);
     if (free().length === 0) return;
     let groups = await this.db.query<Group>(PENDING_GROUPS);
@@ -135,7 +138,9 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   async #handOut(taker: Taker, limit: number): Promise<number> {
     const { claimant } = taker;
     const news = this.#leaseNews;
+    this.#doubtful.add(taker);
     const assignments = await this.db.transaction((tx) => claim(tx, this.events, claimant, limit));
+    this.#doubtful.delete(taker);
     for (const { build, epoch } of assignments)
       log.debug({ build, epoch, worker: claimant.name }, 'assigned');
     if (assignments.length > 0 && !taker.assign(assignments))
@@ -148,6 +153,16 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
       this.#takers.set(claimant.id, taker);
     }
     return assignments.length;
+  }
+
+  /** Gives back what was claimed for a worker without our knowing. */
+  async #withdraw(taker: Taker): Promise<void> {
+    const { claimant } = taker;
+    const count = await this.db.transaction((tx) =>
+      this.leases.withdraw(tx, claimant, taker.held()),
+    );
+    if (count > 0) log.warn({ count, worker: claimant.name }, 'builds were claimed and not got');
+    this.#doubtful.delete(taker);
   }
 
   /** The worker went while its builds were claimed. */

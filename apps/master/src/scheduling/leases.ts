@@ -107,6 +107,31 @@ export class Leases {
     return true;
   }
 
+  /**
+   * Gives back what was claimed for a connection that never got it, since the master did not learn that the claim
+   * was committed; `held` is what the connection has. Nothing when there is a newer connection of the worker, whose
+   * greeting has seen to it.
+   */
+  async withdraw(
+    tx: Tx,
+    worker: { id: string; name: string; connectedAt: Date },
+    held: readonly { build: number; epoch: number }[],
+  ): Promise<number> {
+    const current = await tx.query(CURRENT, [worker.id, worker.connectedAt]);
+    if (current.length === 0) return 0;
+    const leases = await tx.query<Lease>(
+      `${LEASES} AND l.worker_id = $1 AND l.build_id <> ALL($2::bigint[]) ${LOCKED}`,
+      [worker.id, held.map(({ build }) => build)],
+    );
+    const message = `worker ${worker.name} never got the build`;
+    const endings = leases.map((lease) => ({
+      ...ended('retry', 'worker-lost', message)(lease),
+      counted: false,
+    }));
+    await this.events.append(tx, await closeAttempts(tx, endings));
+    return leases.length;
+  }
+
   /** Ends all that a worker holds, since it may hold nothing any more. */
   async abandon(tx: Tx, workerId: string, reason: Reason): Promise<NewEvent[]> {
     const leases = await tx.query<Lease>(`${LEASES} AND l.worker_id = $1 ${LOCKED}`, [workerId]);
@@ -245,6 +270,8 @@ const CANCEL = `
 const CANCEL_ORDERS = `
   SELECT worker_id AS worker, build_id AS build, epoch, cancel->'reason' AS reason
   FROM leases WHERE cancel IS NOT NULL AND lost_at IS NULL AND worker_id = ANY($1::uuid[])`;
+const CURRENT = `
+  SELECT 1 FROM workers WHERE id = $1 AND connected_at = $2 AND disconnected_at IS NULL FOR SHARE`;
 const HOLDS = `
   SELECT 1 FROM leases WHERE worker_id = $1 AND build_id = $2 AND epoch = $3 AND lost_at IS NULL`;
 const GONE = `

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { FarmError } from '@impgem/kit';
+import type { Database, Tx } from '../platform/index.js';
 import type { Assignment } from './claim.js';
-import type { Taker } from './dispatcher.js';
+import { Dispatcher, type Taker } from './dispatcher.js';
 import { TestFarm, until } from './testing.js';
 
 let farm: TestFarm;
@@ -355,6 +357,44 @@ describe('the dispatcher', () => {
       const cancelled = first.got[0]?.build ?? 0;
       await farm.db.transaction((tx) => farm.leases.cancel(tx, cancelled, undefined, 'token:test'));
       await until(() => first.cancelled.includes(cancelled));
+    } finally {
+      await dispatcher.beforeApplicationShutdown();
+    }
+  });
+
+  it('gives back what it claimed without learning that it did', async () => {
+    let losesAnswer = true;
+    const forgetful = {
+      query: farm.db.query.bind(farm.db),
+      listen: farm.db.listen.bind(farm.db),
+      async transaction<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
+        const result = await farm.db.transaction(run);
+        if (losesAnswer && Array.isArray(result) && result.length > 0) {
+          losesAnswer = false;
+          throw new FarmError('database-unavailable', 'the connection broke during COMMIT');
+        }
+        return result;
+      },
+    } as unknown as Database;
+    const dispatcher = new Dispatcher(forgetful, farm.events, farm.leases);
+    await dispatcher.onApplicationBootstrap();
+    const taker = await fakeTaker('unlearned');
+    taker.slots = 2;
+    try {
+      dispatcher.join(taker);
+      const request = await farm.submit();
+      await until(async () => (await farm.request(request)).epoch === 1);
+      dispatcher.wake();
+      await until(() => taker.got.length === 1);
+      expect(taker.got).toMatchObject([{ epoch: 2 }]);
+      expect(await farm.request(request)).toMatchObject({
+        state: 'claimed',
+        attempts: 0,
+        epoch: 2,
+      });
+      // A newer connection of the worker has said itself what it holds.
+      const older = { ...taker.claimant, connectedAt: new Date(0) };
+      expect(await farm.db.transaction((tx) => farm.leases.withdraw(tx, older, []))).toBe(0);
     } finally {
       await dispatcher.beforeApplicationShutdown();
     }
