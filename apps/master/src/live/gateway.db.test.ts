@@ -114,4 +114,29 @@ describe('the live gateway', () => {
     await second.stop();
     expect((await closed)[0]).toBe(1001);
   });
+
+  it('lets nobody stay whose token was revoked while it was let in', async () => {
+    const { id, token } = await master.newToken(['read']);
+    let socket: WebSocket | undefined;
+    const over = new Promise<number>((resolve, reject) => {
+      const revoked = master.database.transaction(async (tx) => {
+        // As `revoke` does; the first use of the token waits for this row, after it was found in force.
+        await tx.query('UPDATE api_tokens SET revoked_at = now() WHERE id = $1', [id]);
+        socket = knock(bearer(token));
+        socket.on('error', () => undefined);
+        socket.on('unexpected-response', () => resolve(401));
+        socket.on('close', resolve);
+        // Asked over another connection: within a transaction this view stands still.
+        for (let waiting = 0; waiting === 0;)
+          [{ waiting }] = (await master.database.query(
+            `SELECT count(*) AS waiting FROM pg_stat_activity
+             WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+          )) as [{ waiting: number }];
+        await tx.query('NOTIFY access');
+      });
+      revoked.catch(reject);
+    });
+    expect([401, 1008]).toContain(await over);
+    socket?.terminate();
+  });
 });

@@ -77,6 +77,8 @@ export class LiveGateway
     const session = new LiveSession(socket, caller, this.hub, this.config.limits);
     this.#sessions.set(socket, session);
     openSockets.set(this.#sessions.size);
+    // What was revoked between the upgrade and here, `#dropRevoked` has passed over.
+    void this.#drop(session, this.#isCurrent(caller));
     socket.once('close', () => {
       this.#sessions.delete(socket);
       openSockets.set(this.#sessions.size);
@@ -101,8 +103,12 @@ export class LiveGateway
       const key = `${tokenId} ${browser?.idHash.toString('hex') ?? ''}`;
       const current = asked.get(key) ?? this.#isCurrent(session.caller);
       asked.set(key, current);
-      if (!(await current)) session.close(REVOKED, 'the token was revoked or has ended');
+      await this.#drop(session, current);
     }
+  }
+
+  async #drop(session: LiveSession, isCurrent: Promise<boolean>): Promise<void> {
+    if (!(await isCurrent)) session.close(REVOKED, 'the token was revoked or has ended');
   }
 
   async #isCurrent(caller: Caller): Promise<boolean> {
