@@ -47,6 +47,8 @@ export class DatabaseLink {
   #cutUntil = 0;
   #listening = true;
   troubleUntil = -Infinity;
+  /** So many answers from now on, one gets lost; its transaction is committed. */
+  losesAnswer = -1;
   readonly #handlers: { channel: Channel; handler: () => void }[] = [];
 
   constructor(
@@ -134,7 +136,7 @@ export class DatabaseLink {
     const value = act(db);
     server.notify(db.takeNotified());
     world.after(world.chance.delay(2, 200), () => {
-      if (generation !== this.#generation) this.#fail(failed);
+      if (generation !== this.#generation || this.losesAnswer-- === 0) this.#fail(failed);
       else process.when(() => then(value));
     });
   }

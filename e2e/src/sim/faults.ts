@@ -23,6 +23,8 @@ const WEIGHTS = {
   'database down': 3,
   'database stall': 3,
   'database unreachable': 3,
+  /** A transaction is committed, and its master never learns it. */
+  'lost answer': 4,
   'clock jump': 1,
   cancel: 3,
 } as const;
@@ -116,6 +118,9 @@ export class Faults {
         return server.stall(ms);
       case 'database unreachable':
         return master?.link.cut(ms);
+      case 'lost answer':
+        if (master) master.link.losesAnswer = world.chance.int(0, 6);
+        return;
       case 'clock jump':
         farm.clockOffset += world.chance.between(-120_000, 120_000);
         return;

@@ -8,6 +8,8 @@ const CLAIM_LIMIT = 32;
 /** Brings waiting requests and the free workers of this master together; one claim at a time. */
 export class Dispatcher {
   readonly #takers = new Map<string, MasterSession>();
+  /** Those for whom a claim failed: it may be committed all the same. */
+  readonly #doubtful = new Set<MasterSession>();
   #running = false;
   #again = false;
   #leaseNews = 0;
@@ -49,7 +51,22 @@ export class Dispatcher {
       this.#running = false;
       if (this.#again) this.#pass();
     };
-    this.#round(1, new Set(), done);
+    this.#withdraw(() => this.#round(1, new Set(), done), done);
+  }
+
+  /** Gives back what was claimed for a worker without our knowing. */
+  #withdraw(then: () => void, failed: () => void): void {
+    const [taker] = this.#doubtful;
+    if (!taker?.claimant) return then();
+    const { claimant } = taker;
+    this.master.transaction(
+      (db) => db.withdraw(claimant, taker.held()),
+      () => {
+        this.#doubtful.delete(taker);
+        this.#withdraw(then, failed);
+      },
+      failed,
+    );
   }
 
   /** One each at first, so that few builds spread over many workers; then more at a time. */
@@ -85,9 +102,11 @@ export class Dispatcher {
     const { claimant } = taker;
     if (!claimant) return then(0);
     const news = this.#leaseNews;
+    this.#doubtful.add(taker);
     this.master.transaction(
       (db) => (db.hasPending(claimant.labels) ? db.claim(claimant, limit) : []),
       (assignments) => {
+        this.#doubtful.delete(taker);
         const given = assignments.length === 0 || taker.assign(assignments);
         if (news !== this.#leaseNews) this.#tellTakers();
         if (given) then(assignments.length);

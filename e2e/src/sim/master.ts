@@ -13,6 +13,7 @@ const PROOF_MS = 5000;
 const SEEN_FLUSH_MS = 20_000;
 const GIVE_BACK_RETRY_MS = 1000;
 const LEASE_LOOK_MS = 5000;
+const LATE_LOOK_MS = 3 * LEASE_LOOK_MS + 5000;
 export const LOST_AFTER_MS = 90_000;
 const CLOSE_MS = 2000;
 /** Small, so that windows and pauses are met. */
@@ -261,8 +262,7 @@ export class Master {
     const gap = now - this.#lastLook;
     this.#lastLook = now;
     const runs = this.flaws.leaseClockRuns === true;
-    if (this.#hearingSince === undefined || (gap > 3 * LEASE_LOOK_MS + 5000 && !runs))
-      this.#hearingSince = now;
+    if (this.#hearingSince === undefined || (gap > LATE_LOOK_MS && !runs)) this.#hearingSince = now;
     const done = () => {
       this.#looking = false;
     };
@@ -276,15 +276,17 @@ export class Master {
       () => {
         if (now - since < LOST_AFTER_MS) return done();
         const connected = this.dispatcher.connected();
-        this.transaction((db) => this.#lose(db, connected), done, failed);
+        const late = () => !runs && this.process.now - now > LATE_LOOK_MS;
+        this.transaction((db) => late() || this.#lose(db, connected), done, failed);
       },
       failed,
     );
   }
 
-  #lose(db: ModelDatabase, connected: string[]): void {
+  #lose(db: ModelDatabase, connected: string[]): boolean {
     const lost = db.lose(connected, LOST_AFTER_MS);
     if (lost.length > 0) this.referee.losesLeases(this, lost);
+    return true;
   }
 }
 

@@ -286,6 +286,19 @@ export class ModelDatabase {
     return true;
   }
 
+  /** Gives back what was claimed for a connection that never got it. */
+  withdraw(worker: Claimant, held: readonly AttemptRef[]): number {
+    const row = this.workers.get(worker.id);
+    if (row?.connectedAt !== worker.connectedAt || row.disconnectedAt !== null) return 0;
+    const kept = new Set(held.map(({ build }) => build));
+    const leases = this.#liveLeases().filter(
+      (lease) => lease.worker === worker.id && !kept.has(lease.build),
+    );
+    for (const lease of leases)
+      this.#close(lease, { result: 'retry', reason: lostReason('never got it'), counted: false });
+    return leases.length;
+  }
+
   lose(connected: readonly string[], lostAfterMs: number): LeaseRow[] {
     const now = this.clock();
     const lost = this.#liveLeases().filter(({ worker, grantedAt }) => {
@@ -325,14 +338,21 @@ export class ModelDatabase {
 
   commitBatch(items: readonly BatchItem[]): { index: number; outcome: Outcome }[] {
     const outcomes = new Map<string, { index: number; outcome: Outcome }>();
-    const spoiled = new Set<number>();
-    const finished = new Set<number>();
+    const spoiled = new Map<number, string>();
+    const finished = new Map<number, number>();
     for (const [index, item] of items.entries()) {
       const { build, epoch, seq } = item.record;
       const say = (outcome: Outcome) =>
         outcomes.set(`${item.worker} ${build} ${epoch} ${outcome.type}`, { index, outcome });
-      // What stands behind the end, or behind what is corrupt, is nothing.
-      if (spoiled.has(build) || finished.has(build)) continue;
+      // What stands behind the end, or behind what is corrupt, is nothing; its sender is told all the same.
+      const problem = spoiled.get(build);
+      const end = finished.get(build);
+      if (problem !== undefined) say({ type: 'corrupt', build, epoch, problem });
+      else if (end !== undefined && seq <= end) {
+        say({ type: 'committed', build, epoch, seq: end });
+        say({ type: 'finished', build, epoch });
+      }
+      if (problem !== undefined || end !== undefined) continue;
       const lease = this.#holder(item);
       if (!lease) {
         say({ type: 'taken', build, epoch });
@@ -345,14 +365,14 @@ export class ModelDatabase {
       if (seq === lease.seq + 1) {
         const problem = this.#apply(item, lease);
         if (problem !== undefined) {
-          spoiled.add(build);
+          spoiled.set(build, problem);
           say({ type: 'corrupt', build, epoch, problem });
           continue;
         }
       }
       say({ type: 'committed', build, epoch, seq: lease.seq });
       if (this.leases.get(lease.request) === lease) continue;
-      finished.add(build);
+      finished.set(build, seq);
       say({ type: 'finished', build, epoch });
     }
     return [...outcomes.values()];

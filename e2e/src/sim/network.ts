@@ -167,6 +167,7 @@ export class Connection {
     if (!end || this.#over[side]) return;
     const way = this.#to[side];
     if (way.paused) return void way.unread.push(frame);
+    this.world.note(() => `${end.process.name} gets ${told(frame)} (${this.name})`);
     switch (frame.type) {
       case 'eof':
         return this.#finish(side, ABNORMAL, '');
@@ -192,3 +193,13 @@ export class Connection {
 
 const SIDES: readonly Side[] = ['worker', 'master'];
 const other = (side: Side): Side => (side === 'worker' ? 'master' : 'worker');
+
+function told(frame: Frame): string {
+  if (frame.type === 'data') {
+    const { build, epoch, offset, payload } = frame.frame;
+    return `log ${build}-${epoch} at ${offset}, ${payload.length} bytes`;
+  }
+  if (frame.type !== 'message') return frame.type;
+  const { plan: _, ...rest } = frame.message as unknown as Record<string, unknown>;
+  return JSON.stringify(rest);
+}

@@ -30,6 +30,8 @@ export interface Progress {
 /** One journal as it lies on the disk: what a process leaves behind. */
 export interface SpoolFile {
   readonly assign: Assign;
+  /** Which start of its machine it was made in. */
+  readonly boot: number;
   /** Complete records; those up to `trimmed` are only kept for `progressOf`. */
   readonly records: SpoolRecord[];
   trimmed: number;
@@ -161,8 +163,11 @@ export class Journal {
   }
 }
 
-/** What a start finds, with torn tails cut off. */
-export function recover(disk: Disk): SpoolFile[] {
-  for (const file of disk.values()) file.torn = false;
+/** What a start finds, with torn tails cut off; a journal without its end from before a loss of power is removed. */
+export function recover(disk: Disk, boot: number): SpoolFile[] {
+  for (const [key, file] of disk) {
+    file.torn = false;
+    if (file.boot !== boot && !progressOf(file).finished) disk.delete(key);
+  }
   return [...disk.values()];
 }

@@ -14,7 +14,7 @@ import {
   type WorkerState,
 } from '@impgem/protocol';
 import { BuildRun, type Stop } from './build-run.js';
-import { containerKey, Engine, type BuildScript } from './engine.js';
+import { Engine, type BuildScript } from './engine.js';
 import type { Connection, Endpoint, Frame } from './network.js';
 import type { Referee } from './referee.js';
 import { Journal, progressOf, recover, type Disk, type SpoolFile } from './spool.js';
@@ -46,8 +46,8 @@ export class Machine {
   worker: WorkerProcess | undefined;
   /** Nothing goes in or out until then. */
   cutOffUntil = 0;
-  /** It lost power once: its spool may have lost its end. */
-  lostPower = false;
+  /** Counts its losses of power. */
+  boot = 0;
   #starts = 0;
 
   constructor(
@@ -75,7 +75,7 @@ export class Machine {
   losePower(): void {
     const { chance } = this.around.world;
     this.kill();
-    this.lostPower = true;
+    this.boot += 1;
     for (const key of this.engine.list()) {
       const container = this.engine.find(key);
       if (container) this.engine.kill(container, 0);
@@ -120,8 +120,8 @@ export class WorkerProcess implements Dialer {
 
   /** Takes up what an earlier life left, and connects. */
   begin(): void {
-    const files = recover(this.machine.disk);
-    this.#sweep(files);
+    const files = recover(this.machine.disk, this.machine.boot);
+    this.#sweep();
     let waiting = files.length;
     const found: FoundBuild[] = [];
     const start = () => {
@@ -197,11 +197,9 @@ export class WorkerProcess implements Dialer {
     };
   }
 
-  /** Containers without a journal are nobody's. */
-  #sweep(files: readonly SpoolFile[]): void {
-    const kept = new Set(files.map(({ assign }) => keyOf(assign)));
-    for (const key of this.machine.engine.list())
-      if (!kept.has(key.split('-').slice(0, 2).join('-'))) this.machine.engine.remove(key);
+  /** What an earlier life left in the engine is nobody's. */
+  #sweep(): void {
+    for (const key of this.machine.engine.list()) this.machine.engine.remove(key);
   }
 
   /** A build that the last life left in the middle is ended, to be tried again. */
@@ -217,7 +215,6 @@ export class WorkerProcess implements Dialer {
     if (!progress.started)
       journal.append({ kind: 'event', event: { kind: 'build.started' } }, () => {});
     for (let step = progress.results.length; step < file.assign.plan.steps.length; step++) {
-      this.machine.engine.remove(containerKey(file.assign, step));
       const open = progress.open && step === progress.results.length;
       const how = open
         ? { result: 'retry' as const, reason, log: { bytes: progress.logBytes, sha256: {} } }
@@ -329,11 +326,11 @@ export class WorkerProcess implements Dialer {
   }
 
   #run({ assign }: Extract<WorkerCommand, { type: 'run' }>): void {
-    const { around, disk, engine } = this.machine;
+    const { around, boot, disk, engine } = this.machine;
     const { build, epoch } = assign;
     const ref = { build, epoch };
     around.referee.runs(this.machine, ref);
-    const file: SpoolFile = { assign, records: [], trimmed: 0, torn: false };
+    const file: SpoolFile = { assign, boot, records: [], trimmed: 0, torn: false };
     const entry = this.#enter(file);
     const run = new BuildRun(
       this.process,
