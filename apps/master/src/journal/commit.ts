@@ -3,7 +3,7 @@ import type { Tx } from '../platform/index.js';
 import { closeAttempts } from '../scheduling/index.js';
 import { ingest, type Ingest, type IngestItem, type LeaseRow } from './ingest.js';
 
-/** Applies a batch within its transaction: four statements, however many workers and builds it is of. */
+/** Applies a batch within its transaction: five statements, however many workers and builds it is of. */
 export async function commitBatch(
   tx: Tx,
   events: Events,
@@ -14,7 +14,8 @@ export async function commitBatch(
     return 'step' in record.event ? [record.event.step] : [];
   });
   const builds = [...new Set(items.map(({ record }) => record.build))];
-  const leases = await tx.query<LeaseRow>(LOCK, [builds, [...new Set(steps)]]);
+  await tx.query(LOCK, [builds]);
+  const leases = await tx.query<LeaseRow>(LEASES, [builds, [...new Set(steps)]]);
   const effects = ingest(items, leases, new Date());
   await apply(tx, effects);
   const endings = await closeAttempts(tx, effects.endings);
@@ -33,18 +34,20 @@ async function apply(tx: Tx, { chunks, payload, steps, builds, seqs }: Ingest): 
   ]);
 }
 
-const LOCK = `
-  WITH held AS MATERIALIZED (
-    SELECT * FROM leases WHERE build_id = ANY($1::bigint[]) AND lost_at IS NULL ORDER BY build_id FOR UPDATE)
+const LOCK = 'SELECT FROM leases WHERE build_id = ANY($1::bigint[]) ORDER BY build_id FOR UPDATE';
+
+// A statement of its own: one that waited for the lock would see the steps as they were before it waited.
+const LEASES = `
   SELECT l.build_id AS build, l.epoch, l.worker_id AS "workerId", l.seq, l.cancel, l.request_id AS request,
          r.attempts, bu.name AS builder, w.name AS worker, b.created_at AS "createdAt",
          (SELECT jsonb_agg(jsonb_build_array(s.index, s.name, s.kind, s.log_bytes, s.log_lines))
           FROM steps s WHERE s.build_id = l.build_id AND s.index = ANY($2::int[])) AS steps
-  FROM held l
+  FROM leases l
   JOIN builds b ON b.id = l.build_id
   JOIN build_requests r ON r.id = l.request_id
   JOIN builders bu ON bu.id = b.builder_id
-  JOIN workers w ON w.id = l.worker_id`;
+  JOIN workers w ON w.id = l.worker_id
+  WHERE l.build_id = ANY($1::bigint[]) AND l.lost_at IS NULL`;
 
 // The bytes of all chunks come as one parameter, each is cut out of it.
 const APPLY = `

@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import type { BuildEvent, JournalEvent, LogFrame } from '@impgem/protocol';
 import type { Claimant } from '../scheduling/index.js';
 import { TestFarm, until } from '../scheduling/testing.js';
+import { commitBatch } from './commit.js';
 import { Journal, type JournalSource } from './journal.js';
 import type { Outcome } from './ingest.js';
 
@@ -45,9 +46,12 @@ class Source implements JournalSource {
     this.pending += journal.append(this, record as JournalEvent);
   }
   chunk(seq: number, text: string, offset = 0, changes: Partial<LogFrame> = {}): void {
+    this.pending += journal.append(this, this.frame(seq, text, offset, changes));
+  }
+  frame(seq: number, text: string, offset = 0, changes: Partial<LogFrame> = {}): LogFrame {
     const { build, epoch } = this;
     const bytes = Buffer.from(text);
-    this.pending += journal.append(this, {
+    return {
       kind: 'log',
       build,
       epoch,
@@ -60,7 +64,7 @@ class Source implements JournalSource {
       atMs: 7,
       payload: deflateRawSync(bytes, { finishFlush: constants.Z_FULL_FLUSH }),
       ...changes,
-    });
+    };
   }
   /** Waits until everything appended is decided, and returns what was said. */
   async settled(): Promise<Outcome[]> {
@@ -92,6 +96,24 @@ const chunks = (build: number) =>
   );
 
 describe('the journal', () => {
+  it('takes a record that waited for one of another master', async () => {
+    const source = await running();
+    await farm.db.transaction(async (tx) => {
+      const workerId = source.worker.id;
+      const record = source.frame(1, 'hello');
+      await commitBatch(tx, farm.events, [{ workerId, record, checked: { newlines: 0 } }]);
+      source.chunk(2, ' world', 5);
+      await until(async () => {
+        const waiting = await farm.db.query(
+          `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+        );
+        return waiting.length > 0;
+      });
+    });
+    expect(await source.settled()).toEqual([source.ref('committed', 2)]);
+    expect(await chunks(source.build)).toMatchObject([{ offset: 0 }, { offset: 5 }]);
+  });
+
   it('takes a build from start to end', async () => {
     const source = await running();
     const { build } = source;
