@@ -71,21 +71,33 @@ export class Queue {
     reason: string | undefined,
     actor: string,
   ): Promise<CancelOutcome> {
-    // The row lock of a claim under way makes this wait for it, and then match nothing.
-    const [ended] = await tx.query<{ builder: string }>(END_PENDING, [id]);
-    if (ended) {
-      await tx.query('DELETE FROM leases WHERE request_id = $1 AND lost_at IS NOT NULL', [id]);
-      const data = { result: 'cancelled', reason: reason ?? null, by: actor };
-      await this.events.append(tx, [
-        { kind: 'request.finished', builder: ended.builder, request: id, data },
-      ]);
-      return 'cancelled';
+    // Between two looks the request may be claimed, or its attempt may end and it waits again: then another look.
+    for (;;) {
+      if (await this.#endWaiting(tx, id, reason, actor)) return 'cancelled';
+      const [request] = await tx.query<{ state: string; build: number | null }>(CLAIMED_BY, [id]);
+      if (!request) return 'not-found';
+      if (request.state === 'finished') return 'already-finished';
+      if (request.build === null) continue;
+      const outcome = await this.leases.cancel(tx, request.build, reason, actor);
+      if (outcome === 'cancelling') return 'cancelling';
     }
-    const [state] = await tx.query<{ state: string; build: number | null }>(CLAIMED_BY, [id]);
-    if (!state) return 'not-found';
-    if (state.build === null) return 'already-finished';
-    const outcome = await this.leases.cancel(tx, state.build, reason, actor);
-    return outcome === 'not-found' ? 'already-finished' : outcome;
+  }
+
+  /** Whether it did wait. The row lock of a claim under way makes this wait for it, and then match nothing. */
+  async #endWaiting(
+    tx: Tx,
+    id: number,
+    reason: string | undefined,
+    actor: string,
+  ): Promise<boolean> {
+    const [ended] = await tx.query<{ builder: string }>(END_PENDING, [id]);
+    if (!ended) return false;
+    await tx.query('DELETE FROM leases WHERE request_id = $1 AND lost_at IS NOT NULL', [id]);
+    const data = { result: 'cancelled', reason: reason ?? null, by: actor };
+    await this.events.append(tx, [
+      { kind: 'request.finished', builder: ended.builder, request: id, data },
+    ]);
+    return true;
   }
 
   async #group(tx: Tx, labels: readonly string[], workers: readonly string[]): Promise<number> {
