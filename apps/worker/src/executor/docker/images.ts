@@ -1,7 +1,7 @@
 import { deferred, FarmError } from '@impgem/kit';
 import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
-import { statusOf, wordsOf } from './engine.js';
+import { engineFailure, statusOf, wordsOf } from './engine.js';
 import { PulledImages } from './pulled-images.js';
 import { PullProgress } from './pull-progress.js';
 import type { PullEvent } from './pull-progress.js';
@@ -141,6 +141,7 @@ export class Images {
         ...(authconfig && { authconfig }),
       })) as Readable;
     } catch (cause) {
+      if (statusOf(cause) === undefined) throw engineFailure(cause, `pull ${reference}`);
       throw unavailable(reference, wordsOf(cause), cause);
     }
     const progress = new PullProgress();
@@ -152,7 +153,8 @@ export class Images {
         stream,
         (error: Error | null) => {
           signal.removeEventListener('abort', stop);
-          if (error) reject(unavailable(reference, wordsOf(error), error));
+          // What a registry answers comes as an event; this is the engine's own end.
+          if (error) reject(engineFailure(error, `pull ${reference}`));
           else resolve();
         },
         (event: PullEvent) => {
