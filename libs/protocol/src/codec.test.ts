@@ -18,6 +18,16 @@ const finished: WorkerMessage = {
     log: { bytes: 3, sha256: { stdout: 'ab'.repeat(32) } },
   },
 };
+const hello = {
+  type: 'hello',
+  version: '0.1.0',
+  process: '6c1b0a5e-9c5e-4a43-9a0b-4a3b3bd3c6a1',
+  platform: { os: 'linux', arch: 'amd64', hostname: 'h', cpus: 1, memory: 1 },
+  executor: 'docker',
+  labels: ['os=linux'],
+  slots: 1,
+  builds: [{ ...ref, seq: 3, finished: false }],
+};
 const assign: MasterMessage = {
   type: 'assign',
   ...ref,
@@ -94,6 +104,37 @@ describe('codec', () => {
           }
       }),
       { numRuns: 500 },
+    );
+  });
+
+  it('takes or refuses any change of a good message, and sends again what it took', () => {
+    const junk = fc.oneof(
+      fc.jsonValue({ maxDepth: 2 }),
+      fc.constantFrom(-1, 1e300, 0.5, 2 ** 53, '', '\0', [[]], { constructor: 1 }),
+    );
+    const changed = fc
+      .tuple(fc.constantFrom<object>(finished, assign, hello), fc.nat(60), junk, fc.boolean())
+      .map(([message, at, value, removes]) => {
+        let left = at;
+        return JSON.stringify(message, (key, old: unknown) => {
+          if (key === '' || key === 'type' || left-- !== 0) return old;
+          return removes ? undefined : value;
+        });
+      });
+    fc.assert(
+      fc.property(changed, (text) => {
+        for (const codec of [workerCodec, masterCodec]) {
+          let message;
+          try {
+            message = codec.parse(text);
+          } catch (error) {
+            expect(error).toBeInstanceOf(MessageError);
+            continue;
+          }
+          expect(codec.parse(codec.stringify(message as never))).toEqual(message);
+        }
+      }),
+      { numRuns: 1000 },
     );
   });
 });
