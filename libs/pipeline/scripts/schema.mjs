@@ -45,6 +45,7 @@ Property.properties.choices.items = scalar;
 const durations = { type: 'string', pattern: '^(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?$' };
 for (const key of ['timeout', 'silence-timeout'])
   Builder.properties[key] = Step.properties[key] = durations;
+Builder.properties['lost-after'] = durations;
 if (!Source || !Step) throw new Error('a class is missing');
 
 const schema = {

@@ -8,6 +8,7 @@ import {
   IsOptional,
   IsPositive,
   IsString,
+  Min,
   ValidateNested,
 } from 'class-validator';
 import { PlannedSource } from './plan.js';
@@ -33,6 +34,16 @@ export class PropertyDefinition {
   @IsOptional() @IsArray() @IsString({ each: true }) choices?: string[];
 }
 
+/** How often a build is tried again by itself. */
+export class RetryBounds {
+  /** After attempts that the farm spoiled: a lost worker, a dead engine. */
+  @IsInt() @Min(0) infrastructure!: number;
+  /** After attempts that the code failed. */
+  @IsInt() @Min(0) failure!: number;
+}
+
+export const DEFAULT_RETRY: Readonly<RetryBounds> = { infrastructure: 2, failure: 0 };
+
 /**
  * A builder as read from a farm file, with defaults filled in: plain JSON, kept with each request so that a
  * build runs with what was in force when it was asked for. Expressions are still in it; `expand` renders them.
@@ -51,6 +62,10 @@ export class BuilderDefinition {
   @IsInt() @IsPositive() timeoutMs!: number;
   /** Of the steps that have none of their own. */
   @IsOptional() @IsInt() @IsPositive() silenceTimeoutMs?: number;
+  /** `DEFAULT_RETRY` when absent. */
+  @IsOptional() @ValidateNested() @Type(() => RetryBounds) retry?: RetryBounds;
+  /** How long its worker may be silent before another takes the build; the master's own when absent. */
+  @IsOptional() @IsInt() @IsPositive() lostAfterMs?: number;
   @IsArray() @ValidateNested({ each: true }) @Type(() => StepDefinition) steps!: StepDefinition[];
   @IsArray() @IsString({ each: true }) artifacts!: string[];
 }

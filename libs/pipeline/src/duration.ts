@@ -2,6 +2,8 @@ const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const;
 
 /** The longest timeout: a week, in milliseconds (what a timer of 32 bits can still count is 24 days). */
 export const MAX_TIMEOUT_MS = 7 * UNITS.d;
+/** A worker that is silent for 45 s is called lost; its builds are not given away before that is sure. */
+export const MIN_LOST_AFTER_MS = UNITS.m;
 /** How long a build may take when its builder does not say. */
 export const DEFAULT_BUILD_TIMEOUT_MS = UNITS.h;
 

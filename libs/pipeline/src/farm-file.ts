@@ -10,11 +10,14 @@ import {
   IsArray,
   IsBoolean,
   IsDefined,
+  IsInt,
   IsNotEmpty,
   IsObject,
   IsOptional,
   IsString,
+  Max,
   MaxLength,
+  Min,
   ValidateNested,
   type ValidationArguments,
 } from 'class-validator';
@@ -89,6 +92,17 @@ export class PropertyInFile {
   choices?: unknown[];
 }
 
+const RETRIES = {
+  message: ({ value, property }: ValidationArguments) =>
+    `${property} must be a whole number from 0 to 10, but is ${typeof value === 'number' ? value : kindOf(value)}`,
+};
+
+/** How often a build is tried again by itself. */
+export class RetryInFile {
+  @IsOptional() @IsInt(RETRIES) @Min(0, RETRIES) @Max(10, RETRIES) infrastructure?: number;
+  @IsOptional() @IsInt(RETRIES) @Min(0, RETRIES) @Max(10, RETRIES) failure?: number;
+}
+
 /** A builder: a recipe with a name. */
 export class BuilderInFile {
   @IsOptional()
@@ -121,6 +135,12 @@ export class BuilderInFile {
   @IsOptional()
   @IsString(must('a text such as 90s, 5m or 1h30m'))
   'silence-timeout'?: string;
+  @IsOptional()
+  @IsObject(must('a map with infrastructure and failure'))
+  @ValidateNested()
+  @Type(() => RetryInFile)
+  retry?: RetryInFile;
+  @IsOptional() @IsString(must('a text such as 90s or 5m')) 'lost-after'?: string;
   @IsDefined({ message: 'the builder has no steps: list at least one' })
   @IsArray(must('a list of steps'))
   @ArrayNotEmpty(notEmpty('list at least one step'))

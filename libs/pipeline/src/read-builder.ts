@@ -1,5 +1,15 @@
-import { BuilderDefinition, type PropertyDefinition, type StepDefinition } from './definition.js';
-import { DEFAULT_BUILD_TIMEOUT_MS, MAX_TIMEOUT_MS, parseDuration } from './duration.js';
+import {
+  DEFAULT_RETRY,
+  type BuilderDefinition,
+  type PropertyDefinition,
+  type StepDefinition,
+} from './definition.js';
+import {
+  DEFAULT_BUILD_TIMEOUT_MS,
+  MAX_TIMEOUT_MS,
+  MIN_LOST_AFTER_MS,
+  parseDuration,
+} from './duration.js';
 import { hasExpression, readTemplate } from './expressions.js';
 import { BuilderInFile, kindOf, PropertyInFile, type StepInFile } from './farm-file.js';
 import { planSizeProblem } from './expand.js';
@@ -60,6 +70,8 @@ export class BuilderReader {
       ...given({
         silenceTimeoutMs: this.#timeout(['silence-timeout'], builder['silence-timeout']),
       }),
+      ...given({ retry: builder.retry && { ...DEFAULT_RETRY, ...given(builder.retry) } }),
+      ...given({ lostAfterMs: this.#lostAfter(builder['lost-after']) }),
       steps: this.#steps(builder),
       artifacts: this.#list('artifacts', builder.artifacts, globProblem),
     };
@@ -236,12 +248,19 @@ export class BuilderReader {
     return [...seen];
   }
 
+  #lostAfter(text: string | null | undefined): number | undefined {
+    const ms = this.#timeout(['lost-after'], text);
+    if (ms !== undefined && ms > 0 && ms < MIN_LOST_AFTER_MS)
+      this.#say(['lost-after'], 'a worker may be silent for 1m at least: it may only be a cut');
+    return ms;
+  }
+
   #timeout(at: Place, text: string | null | undefined): number | undefined {
     if (text === undefined || text === null) return undefined;
     const ms = parseDuration(text);
     if (ms === undefined || ms <= 0)
       this.#say(at, `${JSON.stringify(text)} is not a duration; write 90s, 30m, 1h30m or 2d`);
-    else if (ms > MAX_TIMEOUT_MS) this.#say(at, 'the timeout is longer than 7d');
+    else if (ms > MAX_TIMEOUT_MS) this.#say(at, 'no duration is longer than 7d');
     return ms;
   }
 }

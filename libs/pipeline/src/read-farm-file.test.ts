@@ -16,6 +16,8 @@ const HELLO = `builders:
       what: { required: true }
     timeout: 1h30m
     silence-timeout: 20m
+    retry: { failure: 1 }
+    lost-after: 5m
     steps:
       - name: build
         run: make
@@ -67,6 +69,8 @@ describe('readFarmFile', () => {
       },
       timeoutMs: 90 * 60_000,
       silenceTimeoutMs: 20 * 60_000,
+      retry: { infrastructure: 2, failure: 1 },
+      lostAfterMs: 300_000,
       steps: [
         {
           name: 'build',
@@ -168,7 +172,37 @@ describe('readFarmFile', () => {
     [
       'a duration too long',
       builder('timeout: 8d'),
-      '3:14 builders.b.timeout: the timeout is longer than 7d',
+      '3:14 builders.b.timeout: no duration is longer than 7d',
+    ],
+    [
+      'a number as a retry',
+      builder('retry: 2'),
+      '3:12 builders.b.retry: retry must be a map with infrastructure and failure, but is a number',
+    ],
+    [
+      'an unknown key of a retry',
+      builder('retry: { failures: 2 }'),
+      '3:14 builders.b.retry.failures: a retry has no key failures; did you mean failure?',
+    ],
+    [
+      'more retries than there may be',
+      builder('retry: { infrastructure: 11 }'),
+      '3:30 builders.b.retry.infrastructure: infrastructure must be a whole number from 0 to 10, but is 11',
+    ],
+    [
+      'half a retry',
+      builder('retry: { failure: 0.5 }'),
+      '3:23 builders.b.retry.failure: failure must be a whole number from 0 to 10, but is 0.5',
+    ],
+    [
+      'a silence that may only be a cut',
+      builder('lost-after: 30s'),
+      '3:17 builders.b.lost-after: a worker may be silent for 1m at least: it may only be a cut',
+    ],
+    [
+      'a lost-after in the words of the master',
+      builder('lostAfter: 5m'),
+      '3:5 builders.b.lostAfter: a builder has no key lostAfter; did you mean lost-after?',
     ],
     [
       'no steps',
@@ -460,6 +494,9 @@ describe('readFarmFile', () => {
       'artifacts',
       'default',
       'choices',
+      'retry',
+      'failure',
+      'lost-after',
       'constructor',
       'toString',
       '__proto__',

@@ -4,6 +4,7 @@ import {
   BuilderInFile,
   FarmInFile,
   PropertyInFile,
+  RetryInFile,
   SourceInFile,
   StepInFile,
 } from './farm-file.js';
@@ -87,6 +88,7 @@ function within(property: string, shape: Shape): Shape {
   if (shape === StepList) return StepInFile;
   if (shape === BuilderInFile && property === 'steps') return StepList;
   if (shape === BuilderInFile && property === 'source') return SourceInFile;
+  if (shape === BuilderInFile && property === 'retry') return RetryInFile;
   return shape;
 }
 
@@ -110,6 +112,7 @@ const NAMES = new Map<Shape, string>([
   [StepInFile, 'a step'],
   [PropertyInFile, 'a property'],
   [SourceInFile, 'a source'],
+  [RetryInFile, 'a retry'],
 ]);
 
 function keysOf(shape: Shape): string[] {

@@ -14,8 +14,8 @@
  */
 import { unreachable } from '@impgem/kit';
 import { CLOSE, type CloseCode } from './close-codes.js';
-import type { DataFrame } from './data-frames.js';
-import type { Hello, Reason, WorkerMessage } from './messages.js';
+import type { DataFrame, LogFrame } from './data-frames.js';
+import type { Hello, JournalEvent, Reason, WorkerMessage } from './messages.js';
 import {
   MASTER_LIMITS,
   type HeldAttempt,
@@ -71,6 +71,7 @@ export function decideMaster(before: MasterState, event: MasterEvent, now: numbe
     case 'gap':
       return tell(before, event, { type: 'expect', ...ref(event), seq: event.seq });
     case 'finished':
+      /* @flaw release-forgotten: return { state: before, commands: [] }; */
       return forget(before, event, { type: 'release', ...ref(event) });
     case 'taken':
       return forget(before, event, { type: 'stop', ...ref(event), reason: event.reason });
@@ -195,10 +196,7 @@ function open(state: MasterState, message: WorkerMessage): MasterDecision {
         commands: [{ type: 'give-back', refuse: message }],
       }));
     case 'event':
-      return ofHeld(state, message, () => ({
-        state,
-        commands: [{ type: 'append', record: message }],
-      }));
+      return ofHeld(state, message, () => append(state, message));
     case 'artifact.offer':
     case 'artifact.done':
       return ofHeld(state, message, () => ({
@@ -212,12 +210,18 @@ function open(state: MasterState, message: WorkerMessage): MasterDecision {
 
 function frame(state: MasterState, frame: DataFrame): MasterDecision {
   if (state.phase !== 'open') return misuse(state, `${frame.kind} frame before welcome`);
-  return ofHeld(state, frame, () => ({
-    state,
-    commands: [
-      frame.kind === 'log' ? { type: 'append', record: frame } : { type: 'artifact', item: frame },
-    ],
-  }));
+  return ofHeld(state, frame, () =>
+    frame.kind === 'log'
+      ? append(state, frame)
+      : { state, commands: [{ type: 'artifact', item: frame }] },
+  );
+}
+
+/** The record is told nothing of before its commit. */
+function append(state: MasterState, record: JournalEvent | LogFrame): MasterDecision {
+  const commands: MasterCommand[] = [{ type: 'append', record }];
+  /* @flaw ack-before-commit: commands.push({ type: 'send', message: { type: 'ack', ...ref(record), seq: record.seq } }); */
+  return { state, commands };
 }
 
 function ofHeld(
@@ -261,6 +265,7 @@ function assigned(
   { assignments }: Extract<MasterEvent, { type: 'assigned' }>,
 ): MasterDecision {
   const attempts = new Map(before.attempts);
+  /* @flaw credit-kept: before = { ...before, credit: before.credit + assignments.length }; */
   for (const assignment of assignments)
     attempts.set(keyOf(assignment), { state: 'held', cancelTold: false });
   return {

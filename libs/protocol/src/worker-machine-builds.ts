@@ -60,6 +60,7 @@ export function take(turn: Turn, message: Exclude<MasterMessage, Welcome>): void
         turn.emit({ type: 'cancel', build, epoch, reason: message.reason });
       return;
     case 'stop':
+      /* @flaw stop-ignored: return; */
       return leave(turn, cursor, { type: 'abandon', reason: message.reason });
     case 'release':
       return end(turn, cursor);
@@ -83,6 +84,7 @@ function assigned(turn: Turn, assign: Assign): void {
   const { state } = turn;
   const { build, epoch } = assign;
   // Held already: the frame came twice.
+  /* @flaw runs-twice: if (!turn.held(assign)) */
   if (turn.held(assign)) return;
   const taken = new Set([...state.builds.values()].map((cursor) => cursor.slot));
   const slot = Array.from({ length: state.hello.slots }, (_, at) => at).find(
@@ -108,12 +110,14 @@ function acknowledged(turn: Turn, cursor: BuildCursor, seq: number): void {
   const { build, epoch } = cursor;
   const inFlight = cursor.inFlight.filter((record) => record.seq > seq);
   turn.put({ ...cursor, acked: seq, sent: Math.max(cursor.sent, seq), inFlight });
+  /* @flaw trim-too-far: seq += 4; */
   turn.emit({ type: 'trim', build, epoch, seq });
   turn.feed({ build, epoch });
 }
 
 /** Sends again from `seq` + 1 on; a pump under way is void, its report ignored. */
 function rewind(turn: Turn, cursor: BuildCursor, seq: number): void {
+  /* @flaw rewind-too-little: if (seq < cursor.seq) seq += 1; */
   const { pump: _, ...rest } = cursor;
   const inFlight = cursor.inFlight.filter((record) => record.seq <= seq && record.seq > rest.acked);
   turn.put({ ...rest, sent: seq, inFlight });

@@ -15,6 +15,8 @@ const LATE_MS = 3000;
 /** A request that is taken at once is not called waiting, in milliseconds. */
 const SOON_MS = 700;
 
+const MAY_BE_RETRIED = new Set<Result>(['retry', 'exception', 'failure']);
+
 /** Follows a request through all its attempts; answers its result. */
 export async function watchRequest(watching: Watching, id: number): Promise<Result> {
   const { client, live, view, signal } = watching;
@@ -86,7 +88,8 @@ async function watchAttempt(
     const now = await client.builds.get(id);
     return now.state === 'finished' ? now : undefined;
   });
-  view.buildEnd(build, build.result === 'retry' && (await willRetry(client, changes, build)));
+  const mayBeRetried = MAY_BE_RETRIED.has(build.result ?? 'exception');
+  view.buildEnd(build, mayBeRetried && (await willRetry(client, changes, build)));
   return build;
 }
 

@@ -38,8 +38,10 @@ const LOCK = 'SELECT FROM leases WHERE build_id = ANY($1::bigint[]) ORDER BY bui
 
 // A statement of its own: one that waited for the lock would see the steps as they were before it waited.
 const LEASES = `
-  SELECT l.build_id AS build, l.epoch, l.worker_id AS "workerId", l.seq, l.cancel, l.request_id AS request,
-         r.attempts, bu.name AS builder, w.name AS worker, b.created_at AS "createdAt",
+  SELECT l.build_id AS build, l.epoch, l.worker_id AS "workerId", l.lost_at IS NOT NULL AS lost, l.seq, l.cancel,
+         l.request_id AS request, r.attempts, r.failures,
+         jsonb_build_object('infrastructure', r.retry_infrastructure, 'failure', r.retry_failure) AS retry,
+         bu.name AS builder, w.name AS worker, b.created_at AS "createdAt",
          (SELECT jsonb_agg(jsonb_build_array(s.index, s.name, s.kind, s.log_bytes, s.log_lines))
           FROM steps s WHERE s.build_id = l.build_id AND s.index = ANY($2::int[])) AS steps
   FROM leases l
@@ -47,7 +49,7 @@ const LEASES = `
   JOIN build_requests r ON r.id = l.request_id
   JOIN builders bu ON bu.id = b.builder_id
   JOIN workers w ON w.id = l.worker_id
-  WHERE l.build_id = ANY($1::bigint[]) AND l.lost_at IS NULL`;
+  WHERE l.build_id = ANY($1::bigint[])`;
 
 // The bytes of all chunks come as one parameter, each is cut out of it.
 const APPLY = `

@@ -6,12 +6,14 @@
  * that is not there or another's means that the attempt was taken away.
  */
 import { unreachable } from '@impgem/kit';
-import type { Result } from '@impgem/pipeline';
+import type { Result, RetryBounds } from '@impgem/pipeline';
 import {
+  holds,
   STREAMS,
   type BuildEvent,
   type JournalEvent,
   type LogFrame,
+  type LeaseHolder,
   type Reason,
 } from '@impgem/protocol';
 import type { NewEvent } from '../events/index.js';
@@ -28,14 +30,13 @@ export interface IngestItem {
 }
 
 /** A lease with what the records need to know of its build. */
-export interface LeaseRow {
-  build: number;
-  epoch: number;
-  workerId: string;
+export interface LeaseRow extends LeaseHolder {
   seq: number;
   cancel: { reason: Reason } | null;
   request: number;
   attempts: number;
+  failures: number;
+  retry: RetryBounds;
   builder: string;
   worker: string;
   createdAt: Date;
@@ -169,7 +170,7 @@ class AttemptTurn {
   }
 
   holds({ workerId, record }: IngestItem): boolean {
-    return this.lease.workerId === workerId && this.lease.epoch === record.epoch;
+    return holds(this.lease, workerId, record);
   }
 
   take(item: IngestItem): void {
@@ -269,7 +270,7 @@ class AttemptTurn {
         return this.#stepFinished(event, build, at);
       case 'build.finished': {
         const { result, reason } = event;
-        const { cancel, ...lease } = this.lease;
+        const { cancel, lost: _, ...lease } = this.lease;
         const asked = cancel?.reason;
         this.batch.endings.push({ ...lease, cancel: asked, result, reason, counted: true });
         this.#finished = true;

@@ -1,67 +1,26 @@
 /**
- * How an attempt ends: what its build, its request and its lease become. Decided purely, applied for many
- * attempts in one statement. Callers hold the lease rows (`FOR UPDATE`), so nobody else ends the same attempt.
+ * How an attempt ends: what its build, its request and its lease become. Decided purely (`decideClosing`), applied
+ * for many attempts in one statement. Callers hold the lease rows (`FOR UPDATE`), so nobody else ends the same one.
  */
-import type { Result } from '@impgem/pipeline';
-import type { Reason } from '@impgem/protocol';
+import { decideClosing, type AttemptEnd, type AttemptOutcome } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import type { NewEvent } from '../events/index.js';
 import type { Tx } from '../platform/index.js';
 
-/** Attempts of one request at most; then it ends as `exception`. */
-const MAX_ATTEMPTS = 3;
-
-/** Exceptions that another attempt may mend. A missing image or source would only be missing three times. */
-const RETRIED_REASONS = new Set(['engine-unavailable', 'worker-error']);
-
 /** An attempt that ends, and what its rows say about it. */
-export interface Ending {
+export interface Ending extends AttemptEnd {
   build: number;
   epoch: number;
   request: number;
   /** The builder's name. */
   builder: string;
   worker: string;
-  /** Attempts of the request that were counted before this one. */
-  attempts: number;
-  result: Result;
-  reason?: Reason | undefined;
-  /** The reason of a cancel that was asked for. */
-  cancel?: Reason | undefined;
-  /** False when the attempt never really ran, e.g. it was refused. */
-  counted: boolean;
-  /** The lease is kept, marked: until another worker claims the request, this one may take it back. */
-  lost?: boolean;
 }
 
-export interface Closing {
+/** What it means for its rows. */
+interface Closing extends AttemptOutcome {
   build: number;
   request: number;
-  result: Result;
-  reason: Reason | null;
-  /** The request goes back to the queue. */
-  requeue: boolean;
-  counted: 0 | 1;
-  lost: boolean;
-}
-
-export function decideClosing(ending: Ending): Closing {
-  const { build, request, result, reason = null, cancel } = ending;
-  const counted = ending.counted ? 1 : 0;
-  const base = { build, request, counted, lost: false } as const;
-  const infrastructure = result === 'retry' || result === 'exception';
-  if (cancel && (infrastructure || result === 'cancelled'))
-    return { ...base, result: 'cancelled', reason: cancel, requeue: false };
-  const mayHelp = result === 'retry' || (infrastructure && RETRIED_REASONS.has(reason?.code ?? ''));
-  if (!mayHelp) return { ...base, result, reason, requeue: false };
-  if (ending.attempts + counted < MAX_ATTEMPTS)
-    return { ...base, result, reason, requeue: true, lost: ending.lost ?? false };
-  return { ...base, result: 'exception', reason: givenUp(reason), requeue: false };
-}
-
-function givenUp(reason: Reason | null): Reason {
-  const why = reason ?? { code: 'worker-error', message: 'the worker asked for another attempt' };
-  return { code: why.code, message: `${why.message}; given up after ${MAX_ATTEMPTS} attempts` };
 }
 
 /**
@@ -70,7 +29,10 @@ function givenUp(reason: Reason | null): Reason {
  */
 export async function closeAttempts(tx: Tx, endings: readonly Ending[]): Promise<NewEvent[]> {
   if (endings.length === 0) return [];
-  const closings = endings.map(decideClosing);
+  const closings = endings.map((ending): Closing => {
+    const { build, request } = ending;
+    return { build, request, ...decideClosing(ending) };
+  });
   await tx.query(CLOSE, [JSON.stringify(closings)]);
   return closings.flatMap((closing, index) => {
     const { builder, worker, request, build } = endings[index] as Ending;
@@ -95,7 +57,7 @@ const finished = new Counter({
 const CLOSE = `
   WITH c AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS c(
-      build bigint, request bigint, result text, reason jsonb, requeue boolean, counted int, lost boolean)
+      build bigint, request bigint, result text, reason jsonb, requeue boolean, counted int, failed int, lost boolean)
   ), ended AS (
     UPDATE builds b SET state = 'finished', result = c.result, reason = nullif(c.reason, 'null'),
            finished_at = now()
@@ -107,7 +69,7 @@ const CLOSE = `
            finished_at = CASE s.state WHEN 'running' THEN now() END
     FROM c WHERE s.build_id = c.build AND s.state <> 'finished'
   ), answered AS (
-    UPDATE build_requests r SET attempts = r.attempts + c.counted,
+    UPDATE build_requests r SET attempts = r.attempts + c.counted, failures = r.failures + c.failed,
            state = CASE WHEN c.requeue THEN 'pending' ELSE 'finished' END,
            result = CASE WHEN c.requeue THEN NULL ELSE c.result END,
            finished_at = CASE WHEN c.requeue THEN NULL ELSE now() END

@@ -4,6 +4,7 @@ import {
   type OnApplicationBootstrap,
 } from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
+import { LeaseClock } from '@impgem/protocol';
 import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
 import { Dispatcher } from './dispatcher.js';
 import { Leases } from './leases.js';
@@ -12,19 +13,13 @@ const log = logger('scheduling');
 
 /**
  * Ends what nobody else will end: builds of workers that are not heard of, and cancels that nobody answers.
- *
- * The time of a lease counts only while a master can hear its worker. So this looks often, and when a look
- * failed (the database was away), took much too long (the database hung, for other masters too, so that they
- * could not write down whom they hear) or came much too late (the machine slept), everything starts afresh.
+ * The time of a lease counts only while a master can hear its worker (`LeaseClock`), so this looks often.
  */
 @Injectable()
 export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #everyMs: number;
-  /** A look that comes, or ends, so late says nothing of workers. */
-  readonly #lateMs: number;
   readonly #lostAfterMs: number;
-  #hearingSince: number | undefined;
-  #lastLook = 0;
+  readonly #clock: LeaseClock;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
 
@@ -36,7 +31,7 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
   ) {
     this.#lostAfterMs = config.lostAfterMs;
     this.#everyMs = Math.min(5000, Math.max(100, config.lostAfterMs / 10));
-    this.#lateMs = 3 * this.#everyMs + 5000;
+    this.#clock = new LeaseClock(this.#everyMs);
   }
 
   onApplicationBootstrap(): void {
@@ -54,23 +49,21 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
    * One look; `now` in milliseconds of a clock that only grows, `took` tells how long it has lasted. Never rejects.
    */
   async look(now: number, took = stopwatch()): Promise<void> {
-    const gap = now - this.#lastLook;
-    this.#lastLook = now;
-    if (this.#hearingSince === undefined || gap > this.#lateMs) this.#hearingSince = now;
+    const heardMs = this.#clock.look(now);
     try {
       const forced = await this.db.transaction((tx) => this.leases.forceCancelled(tx));
       for (const { build, epoch, worker } of forced)
         log.warn({ build, epoch, worker }, 'a cancel was not answered in time; ended by force');
-      if (now - this.#hearingSince < this.#lostAfterMs) return;
       const lost = await this.db.transaction(async (tx) => {
-        const leases = await this.leases.lose(tx, this.dispatcher.connected(), this.#lostAfterMs);
-        if (took() > this.#lateMs) throw hung();
+        const connected = this.dispatcher.connected();
+        const leases = await this.leases.lose(tx, connected, heardMs, this.#lostAfterMs);
+        if (this.#clock.isLate(took())) throw hung();
         return leases;
       });
       for (const { build, epoch, worker } of lost)
         log.warn({ build, epoch, worker }, 'the worker is lost; its build goes to another');
     } catch (error) {
-      this.#hearingSince = undefined;
+      this.#clock.failed();
       if (!isOutage(error)) log.error({ err: error }, 'cannot look after leases');
     }
   }

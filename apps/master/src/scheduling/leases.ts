@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import type { RetryBounds } from '@impgem/pipeline';
 import { keyOf, REASONS, type HeldBuild, type HeldVerdict, type Reason } from '@impgem/protocol';
 import { Events, type NewEvent } from '../events/index.js';
 import type { Tx } from '../platform/index.js';
@@ -15,8 +16,15 @@ export interface Lease {
   seq: number;
   cancel: { reason: Reason } | null;
   attempts: number;
+  failures: number;
+  retry: RetryBounds;
   builder: string;
   worker: string;
+}
+
+/** A lease that was given up. */
+export interface LostLease extends Lease {
+  lostAfterMs: number;
 }
 
 /** A build whose cancel was asked for. */
@@ -138,14 +146,19 @@ export class Leases {
     return closeAttempts(tx, leases.map(ended('retry', reason.code, reason.message)));
   }
 
-  /** Gives up the builds of workers that were not heard of for so long; `connected` are heard right now. */
-  async lose(tx: Tx, connected: readonly string[], lostAfterMs: number): Promise<Lease[]> {
-    const lost = await tx.query<Lease>(`${LEASES} ${SILENT} ${LOCKED} SKIP LOCKED`, [
-      connected,
-      lostAfterMs,
-    ]);
+  /**
+   * Gives up the builds of workers that were not heard of for `lostAfterMs`, or what their builder says instead.
+   * `connected` are heard right now; `heardMs` is how long this master could have heard the others.
+   */
+  async lose(
+    tx: Tx,
+    connected: readonly string[],
+    heardMs: number,
+    lostAfterMs: number,
+  ): Promise<LostLease[]> {
+    const lost = await tx.query<LostLease>(LOSE, [connected, lostAfterMs, heardMs]);
     const endings = lost.map((lease): Ending => {
-      const message = `worker ${lease.worker} was not heard of for ${Math.round(lostAfterMs / 1000)} s`;
+      const message = `worker ${lease.worker} was not heard of for ${Math.round(lease.lostAfterMs / 1000)} s`;
       return { ...ended('retry', 'worker-lost', message)(lease), lost: true };
     });
     const events = await closeAttempts(tx, endings);
@@ -242,18 +255,24 @@ function ended(result: Ending['result'], code: string, message: string) {
   });
 }
 
-const LEASES = `
-  SELECT l.build_id AS build, l.epoch, l.request_id AS request, l.seq, l.cancel,
-         r.attempts, b.name AS builder, w.name AS worker
+const COLUMNS = `
+  l.build_id AS build, l.epoch, l.request_id AS request, l.seq, l.cancel, r.attempts, r.failures,
+  jsonb_build_object('infrastructure', r.retry_infrastructure, 'failure', r.retry_failure) AS retry,
+  b.name AS builder, w.name AS worker`;
+const FROM = `
   FROM leases l
   JOIN build_requests r ON r.id = l.request_id
   JOIN builders b ON b.id = r.builder_id
   JOIN workers w ON w.id = l.worker_id
   WHERE l.lost_at IS NULL`;
+const LEASES = `SELECT ${COLUMNS} ${FROM}`;
 const LOCKED = 'ORDER BY l.build_id FOR UPDATE OF l';
-const SILENT = `
-  AND l.worker_id <> ALL($1::uuid[])
-  AND greatest(l.granted_at, w.last_seen_at) < now() - $2::float8 * interval '1 millisecond'`;
+const LOSE = `
+  SELECT ${COLUMNS}, coalesce(r.lost_after_ms, $2::float8) AS "lostAfterMs" ${FROM}
+    AND l.worker_id <> ALL($1::uuid[]) AND coalesce(r.lost_after_ms, $2::float8) <= $3::float8
+    AND greatest(l.granted_at, w.last_seen_at)
+        < now() - coalesce(r.lost_after_ms, $2::float8) * interval '1 millisecond'
+  ${LOCKED} SKIP LOCKED`;
 
 const CANCEL = `
   WITH asked AS (

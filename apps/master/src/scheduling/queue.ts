@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { BuilderDefinition } from '@impgem/pipeline';
+import { DEFAULT_RETRY, type BuilderDefinition } from '@impgem/pipeline';
 import { Events } from '../events/index.js';
 import type { Tx } from '../platform/index.js';
 import { Leases } from './leases.js';
@@ -37,6 +37,8 @@ export class Queue {
   /** Inserts a request and wakes the dispatchers at commit. Returns its id. */
   async submit(tx: Tx, submission: Submission): Promise<number> {
     const { builder, properties, priority, reason, submittedBy } = submission;
+    const { lostAfterMs = null, retry } = builder.definition;
+    const { infrastructure, failure } = { ...DEFAULT_RETRY, ...retry };
     const group = await this.#group(tx, builder.definition.labels, builder.definition.workers);
     const [row] = await tx.query<{ id: number }>(SUBMIT, [
       builder.id,
@@ -48,6 +50,9 @@ export class Queue {
       priority,
       Date.now() - priority * PRIORITY_WORTH_MS,
       submittedBy,
+      infrastructure,
+      failure,
+      lostAfterMs,
     ]);
     const id = (row as { id: number }).id;
     await this.events.append(tx, [
@@ -124,8 +129,9 @@ const MAKE_GROUP = `
 const SUBMIT = `
   WITH submitted AS (
     INSERT INTO build_requests
-      (builder_id, farm_version, definition, group_id, properties, reason, priority, rank, submitted_by)
-    VALUES ($1, $2, $3::jsonb, $4, $5::jsonb, $6, $7, $8, $9) RETURNING id)
+      (builder_id, farm_version, definition, group_id, properties, reason, priority, rank, submitted_by,
+       retry_infrastructure, retry_failure, lost_after_ms)
+    VALUES ($1, $2, $3::jsonb, $4, $5::jsonb, $6, $7, $8, $9, $10, $11, $12) RETURNING id)
   SELECT id, pg_notify('queue', '') FROM submitted`;
 const END_PENDING = `
   UPDATE build_requests r SET state = 'finished', result = 'cancelled', finished_at = now()

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { FarmError } from '@impgem/kit';
+import type { JournalEvent } from '@impgem/protocol';
+import { commitBatch } from '../journal/commit.js';
 import type { Database, Tx } from '../platform/index.js';
 import type { Assignment } from './claim.js';
 import { Dispatcher, type Taker } from './dispatcher.js';
@@ -139,6 +141,62 @@ describe('an attempt that ends early', () => {
     expect((await farm.claim(worker))[0]).toMatchObject({ epoch: 2 });
   });
 
+  it('is tried again as its builder says, each time as a build of its own', async () => {
+    const worker = await farm.worker('retries');
+    const request = await farm.submit({
+      builder: 'flaky',
+      retry: { infrastructure: 0, failure: 1 },
+    });
+    const reason = { code: 'policy', message: 'not here' };
+    const fail = async () => {
+      const [assignment] = await farm.claim(worker);
+      const { build = 0, epoch = 0 } = assignment ?? {};
+      const end = { type: 'event', build, epoch, seq: 1, atMs: 0 } as const;
+      const event = { kind: 'build.finished', result: 'failure' } as const;
+      await farm.db.transaction((tx) =>
+        commitBatch(tx, farm.events, [
+          { workerId: worker.id, record: { ...end, event } as JournalEvent, checked: undefined },
+        ]),
+      );
+      return build;
+    };
+    const first = await fail();
+    expect(await farm.request(request)).toMatchObject({ state: 'pending', attempts: 1 });
+    const second = await fail();
+    expect(second).not.toBe(first);
+    expect(await farm.request(request)).toMatchObject({
+      state: 'finished',
+      result: 'failure',
+      attempts: 2,
+      epoch: 2,
+    });
+    expect(await farm.build(first)).toMatchObject({ state: 'finished', result: 'failure' });
+
+    const lost = await farm.submit({ builder: 'once', retry: { infrastructure: 0, failure: 1 } });
+    const [assignment] = await farm.claim(worker);
+    await farm.db.transaction((tx) => farm.leases.abandon(tx, worker.id, reason));
+    expect(await farm.request(lost)).toMatchObject({ state: 'finished', result: 'exception' });
+    expect((await farm.build(assignment?.build ?? 0)).reason).toMatchObject({
+      message: 'not here; given up after 1 attempt',
+    });
+  });
+
+  it('waits for a silent worker as long as its builder says', async () => {
+    const worker = await farm.worker('silent');
+    await farm.submit({ builder: 'patient', lostAfterMs: 3_600_000 });
+    await farm.submit({ builder: 'hasty', lostAfterMs: 20_000 });
+    await farm.submit({ builder: 'usual' });
+    expect(await farm.claim(worker, 3)).toHaveLength(3);
+    await silence();
+    const lose = async (heardMs: number) => {
+      const lost = await farm.db.transaction((tx) => farm.leases.lose(tx, [], heardMs, 40_000));
+      return lost.map(({ builder }) => builder);
+    };
+    expect(await lose(10_000)).toEqual([]);
+    expect(await lose(30_000)).toEqual(['hasty']);
+    expect(await lose(7_200_000)).toEqual(['usual']);
+  });
+
   it('ends as exception when three workers were lost with it', async () => {
     const request = await farm.submit({ builder: 'unlucky' });
     const dispatcher = farm.dispatcher();
@@ -259,7 +317,7 @@ describe('a worker that comes back', () => {
       `UPDATE steps SET state = 'running', started_at = now() WHERE build_id = $1`,
       [build],
     );
-    const lose = () => farm.db.transaction((tx) => farm.leases.lose(tx, [], -60_000));
+    const lose = () => farm.db.transaction((tx) => farm.leases.lose(tx, [], 0, -60_000));
     expect(await lose()).toMatchObject([{ build, worker: 'late' }]);
     expect(await farm.request(request)).toMatchObject({ state: 'pending', attempts: 1 });
     expect(await resume(worker, [held(assignment, 6)])).toMatchObject([
@@ -327,7 +385,7 @@ describe('a cancel', () => {
     const request = await farm.submit();
     const [assignment] = await farm.claim(await farm.worker('gone'));
     await cancel(request);
-    await farm.db.transaction((tx) => farm.leases.lose(tx, [], -60_000));
+    await farm.db.transaction((tx) => farm.leases.lose(tx, [], 0, -60_000));
     expect(await farm.build(assignment?.build ?? 0)).toMatchObject({ result: 'cancelled' });
     expect(await farm.request(request)).toMatchObject({ state: 'finished', result: 'cancelled' });
   });

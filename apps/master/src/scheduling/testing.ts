@@ -1,6 +1,6 @@
 /** For tests: a farm in a database of its own. */
 import { randomUUID } from 'node:crypto';
-import { BuilderDefinition } from '@impgem/pipeline';
+import { BuilderDefinition, type RetryBounds } from '@impgem/pipeline';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { Events } from '../events/index.js';
 import { Database, MasterConfig, withConfig } from '../platform/index.js';
@@ -16,6 +16,8 @@ export interface SubmitOptions {
   workers?: string[];
   priority?: number;
   steps?: string[];
+  retry?: RetryBounds;
+  lostAfterMs?: number | undefined;
 }
 
 export class TestFarm {
@@ -71,6 +73,7 @@ export class TestFarm {
   /** A request; its id. */
   async submit(options: SubmitOptions = {}): Promise<number> {
     const { builder = 'hello', labels = [], workers = [], priority = 0, steps = ['one'] } = options;
+    const { retry, lostAfterMs } = options;
     const definition = Object.assign(new BuilderDefinition(), {
       labels,
       workers,
@@ -80,6 +83,8 @@ export class TestFarm {
       image: 'busybox',
       steps: steps.map((name) => ({ name, run: 'true', env: {} })),
       artifacts: [],
+      ...(retry ? { retry } : {}),
+      ...(lostAfterMs === undefined ? {} : { lostAfterMs }),
     });
     const [row] = await this.db.query<{ id: number }>(
       `INSERT INTO builders AS b (name, definition, farm_version, position) VALUES ($1, $2, 1, 0)

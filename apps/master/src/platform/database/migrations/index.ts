@@ -1,6 +1,12 @@
 import { Initial1764000000000 } from './1764000000000-initial.js';
 import { WorkerDisks1764100000000 } from './1764100000000-worker-disks.js';
 import { SealedLogs1764200000000 } from './1764200000000-sealed-logs.js';
+import { Retry1764300000000 } from './1764300000000-retry.js';
 
 /** All migrations, oldest first. */
-export const MIGRATIONS = [Initial1764000000000, WorkerDisks1764100000000, SealedLogs1764200000000];
+export const MIGRATIONS = [
+  Initial1764000000000,
+  WorkerDisks1764100000000,
+  SealedLogs1764200000000,
+  Retry1764300000000,
+];
