@@ -1,3 +1,5 @@
 export * from './postgres.js';
 export * from './engine.js';
 export * from './engine-registry.js';
+export * from './model-database.js';
+export type * from './model-rows.js';
