@@ -1,4 +1,4 @@
-import { combine, worse, type Result } from '@impgem/pipeline';
+import { combine, worse } from '@impgem/pipeline';
 import type { AttemptRef, BuildEvent, Reason } from '@impgem/protocol';
 import {
   containerKey,
@@ -7,7 +7,13 @@ import {
   type Container,
   type Engine,
 } from './engine.js';
-import { progressOf, type Journal, type NewRecord, type Progress } from './spool.js';
+import {
+  progressOf,
+  type Journal,
+  type NewRecord,
+  type Progress,
+  type StepEnding,
+} from './spool.js';
 import type { Planned, Process } from './world.js';
 
 export interface Stop {
@@ -27,7 +33,7 @@ export class BuildRun {
   #look: Planned | undefined;
   #read = 0;
   #logBytes = 0;
-  readonly #results: Result[];
+  readonly #endings: StepEnding[] = [];
   /** No container of it runs any more, and it will write nothing more. */
   isOver = false;
 
@@ -38,9 +44,7 @@ export class BuildRun {
     private readonly journal: Journal,
     private readonly journaled: (seq: number, finished: boolean) => void,
     private readonly over: () => void,
-  ) {
-    this.#results = [];
-  }
+  ) {}
 
   get ref(): AttemptRef {
     return this.journal.ref;
@@ -48,7 +52,7 @@ export class BuildRun {
 
   begin(): void {
     const progress = progressOf(this.journal.file);
-    this.#results.push(...progress.results);
+    this.#endings.push(...progress.endings);
     const go = () => (progress.open ? this.#resume(progress) : this.#next());
     if (progress.started) go();
     else this.#record({ kind: 'build.started' }, go);
@@ -60,20 +64,20 @@ export class BuildRun {
     const { chance } = this.process.world;
     if (this.#container) {
       this.engine.kill(this.#container, stop.kind === 'cancel' ? chance.between(0, TERM_MS) : 0);
-      this.#follow(this.#results.length, this.#container);
+      this.#follow(this.#endings.length, this.#container);
     }
     if (stop.kind === 'abandon') this.#end();
   }
 
   #next(): void {
     if (this.isOver) return;
-    const step = this.#results.length;
+    const step = this.#endings.length;
     const script = this.script.steps[step];
     if (!script) return this.#finish();
-    if (this.#stop || (this.#results.at(-1) ?? 'success') !== 'success') {
+    if (this.#stop || (this.#endings.at(-1)?.result ?? 'success') !== 'success') {
       const log = { bytes: 0, sha256: {} };
       return this.#record({ kind: 'step.finished', step, result: 'skipped', log }, () =>
-        this.#ended('skipped'),
+        this.#ended({ result: 'skipped' }),
       );
     }
     this.#record({ kind: 'step.started', step }, () => this.#begin(step));
@@ -90,7 +94,7 @@ export class BuildRun {
   }
 
   #resume(progress: Progress): void {
-    const step = progress.results.length;
+    const step = progress.endings.length;
     const key = containerKey(this.ref, step);
     const container = this.engine.find(key);
     if (!container) return this.#begin(step);
@@ -132,29 +136,27 @@ export class BuildRun {
 
   #stepFinished(step: number, container: Container | undefined): void {
     this.#container = undefined;
-    const stop = this.#stop;
-    const failed = container && !container.killed && container.script.exit !== 0;
-    const result: Result = stop ? resultOf(stop) : failed ? 'failure' : 'success';
     const log = { bytes: this.#logBytes, sha256: {} };
-    const reason = stop ? { reason: stop.reason } : {};
-    this.#record({ kind: 'step.finished', step, result, ...reason, log }, () => {
+    const end = this.#stop ? stopped(this.#stop) : endOf(container);
+    this.#record({ kind: 'step.finished', step, ...end, log }, () => {
       this.engine.remove(containerKey(this.ref, step));
-      this.#ended(result);
+      this.#ended(end);
     });
   }
 
-  #ended(result: Result): void {
+  #ended(ending: StepEnding): void {
     if (this.isOver) return;
-    this.#results.push(result);
+    this.#endings.push(ending);
     this.#read = this.#logBytes = 0;
     this.#next();
   }
 
   #finish(): void {
-    const all = combine(this.#results);
+    const all = combine(this.#endings.map(({ result }) => result));
     const stop = this.#stop;
-    const result = stop ? worse(all, resultOf(stop)) : all;
-    const reason = stop ? { reason: stop.reason } : {};
+    const result = stop ? worse(all, stopped(stop).result) : all;
+    const why = stop?.reason ?? this.#endings.find(({ result }) => result === all)?.reason;
+    const reason = why ? { reason: why } : {};
     this.#record({ kind: 'build.finished', result, ...reason }, () => this.#end());
   }
 
@@ -179,6 +181,14 @@ export class BuildRun {
   }
 }
 
-function resultOf({ kind }: Stop): Result {
-  return kind === 'cancel' ? 'cancelled' : 'retry';
+function stopped({ kind, reason }: Stop): StepEnding {
+  return { result: kind === 'cancel' ? 'cancelled' : 'retry', reason };
+}
+
+function endOf(container: Container | undefined): StepEnding {
+  const { killed = false, script: { exit = 0, trouble } = {} } = container ?? {};
+  // By an earlier life of the worker, that did not come to say why.
+  if (killed) return { result: 'failure' };
+  if (trouble) return { result: 'exception', reason: { code: trouble, message: 'trouble' } };
+  return { result: exit === 0 ? 'success' : 'failure' };
 }

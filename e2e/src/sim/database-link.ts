@@ -1,4 +1,4 @@
-import type { Channel, ModelDatabase } from './model-database.js';
+import type { ModelChannel, ModelDatabase } from '@impgem/testkit';
 import type { Process, World } from './world.js';
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -9,7 +9,7 @@ export const UNNOTICED_MS = 20_000;
 
 /** The database server: up or down, or so slow that nothing comes back for a while. */
 export class DatabaseServer {
-  up = true;
+  #downUntil = 0;
   stalledUntil = 0;
   readonly links = new Set<DatabaseLink>();
   /** Until when something was last wrong with it for so long that masters must notice. */
@@ -20,12 +20,15 @@ export class DatabaseServer {
     readonly db: ModelDatabase,
   ) {}
 
+  get up(): boolean {
+    return this.world.now >= this.#downUntil;
+  }
+
   goDown(ms: number): void {
-    this.up = false;
-    if (ms > UNNOTICED_MS) this.troubleUntil = this.world.now + ms;
+    this.#downUntil = Math.max(this.#downUntil, this.world.now + ms);
+    if (ms > UNNOTICED_MS) this.troubleUntil = Math.max(this.troubleUntil, this.#downUntil);
     for (const link of this.links) link.breakOff();
     this.world.after(ms, () => {
-      this.up = true;
       for (const link of this.links) link.backSoon();
     });
   }
@@ -35,7 +38,7 @@ export class DatabaseServer {
     if (ms > UNNOTICED_MS) this.troubleUntil = Math.max(this.troubleUntil, this.stalledUntil);
   }
 
-  notify(channels: readonly Channel[]): void {
+  notify(channels: readonly ModelChannel[]): void {
     if (channels.length > 0) for (const link of this.links) link.hear(channels);
   }
 }
@@ -49,7 +52,7 @@ export class DatabaseLink {
   troubleUntil = -Infinity;
   /** So many answers from now on, one gets lost; its transaction is committed. */
   losesAnswer = -1;
-  readonly #handlers: { channel: Channel; handler: () => void }[] = [];
+  readonly #handlers: { channel: ModelChannel; handler: () => void }[] = [];
 
   constructor(
     private readonly server: DatabaseServer,
@@ -65,14 +68,14 @@ export class DatabaseLink {
     world.after(world.chance.delay(2, 200), () => this.#arrive(generation, act, then, failed));
   }
 
-  listen(channel: Channel, handler: () => void): void {
+  listen(channel: ModelChannel, handler: () => void): void {
     this.#handlers.push({ channel, handler });
   }
 
   /** No way to the database for a while. */
   cut(ms: number): void {
     const { world } = this.server;
-    this.#cutUntil = world.now + ms;
+    this.#cutUntil = Math.max(this.#cutUntil, world.now + ms);
     if (ms > UNNOTICED_MS) this.troubleUntil = this.#cutUntil;
     this.breakOff();
     world.after(ms, () => this.backSoon());
@@ -92,7 +95,7 @@ export class DatabaseLink {
     });
   }
 
-  hear(channels: readonly Channel[]): void {
+  hear(channels: readonly ModelChannel[]): void {
     if (!this.#listening) return;
     const generation = this.#generation;
     this.process.after(this.server.world.chance.delay(2, 300), () => {

@@ -1,4 +1,4 @@
-import type { StreamName } from '@impgem/protocol';
+import type { ReasonCode, StreamName } from '@impgem/protocol';
 import type { Chance } from './chance.js';
 import type { World } from './world.js';
 
@@ -7,6 +7,10 @@ export interface StepScript {
   writes: { at: number; stream: Exclude<StreamName, 'system'>; bytes: number }[];
   endsAt: number;
   exit: number;
+  /** What the engine does to it instead of an exit. */
+  trouble?: ReasonCode | undefined;
+  /** The first attempts that exit and trouble befall; in later ones all goes well. */
+  attempts: number;
 }
 
 export interface BuildScript {
@@ -96,13 +100,26 @@ function contentOf(key: string, stream: string, index: number, length: number): 
 
 export function drawBuild(chance: Chance): BuildScript {
   const steps = Array.from({ length: chance.int(1, 3) }, (): StepScript => {
-    const endsAt = chance.odds(0.3) ? chance.between(0, 500) : chance.between(500, 40_000);
+    const endsAt = chance.between(0, chance.pick([500, 40_000, 40_000, 200_000]));
     const writes = Array.from({ length: chance.int(0, 10) }, () => ({
       at: chance.between(0, endsAt),
       stream: chance.pick(['stdout', 'stderr'] as const),
       bytes: chance.odds(0.1) ? chance.int(200, 1500) : chance.int(1, 120),
     })).sort((a, b) => a.at - b.at);
-    return { writes, endsAt, exit: chance.odds(0.1) ? 1 : 0 };
+    const exit = chance.odds(0.1) ? 1 : 0;
+    const trouble = chance.odds(0.05) ? chance.pick(TROUBLES) : undefined;
+    return { writes, endsAt, exit, trouble, attempts: chance.pick([1, 1, 2, 3, Infinity]) };
   });
   return { steps };
+}
+
+const TROUBLES: readonly ReasonCode[] = ['engine-unavailable', 'engine-error', 'worker-error'];
+
+/** What the steps do in one attempt, the first of which is 1. */
+export function scriptOf({ steps }: BuildScript, attempt: number): BuildScript {
+  return {
+    steps: steps.map((step) =>
+      attempt > step.attempts ? { ...step, exit: 0, trouble: undefined } : step,
+    ),
+  };
 }

@@ -9,6 +9,8 @@ const WEIGHTS = {
   cut: 6,
   /** All that is under way on a connection, and all that follows, is late. */
   stall: 4,
+  /** What goes over a connection arrives twice, as far as the protocol allows it. */
+  double: 3,
   /** Nothing in or out of a worker's machine. */
   partition: 4,
   'kill worker': 5,
@@ -22,7 +24,7 @@ const WEIGHTS = {
   'freeze master': 3,
   'database down': 3,
   'database stall': 3,
-  'database unreachable': 3,
+  'database unreachable': 5,
   /** A transaction is committed, and its master never learns it. */
   'lost answer': 4,
   'clock jump': 1,
@@ -57,6 +59,13 @@ export class Faults {
     return Math.max(1, Math.min(ms, this.calmAt - now));
   }
 
+  /** Often long enough for another master to give builds of this one's workers away. */
+  #lastingLong(): number {
+    const { chance, now } = this.farm.world;
+    if (chance.odds(0.4)) return this.#lasting();
+    return Math.max(1, Math.min(chance.between(90_000, 250_000), this.calmAt - now));
+  }
+
   #strike(kind: FaultKind): void {
     const { world } = this.farm;
     const { chance } = world;
@@ -67,6 +76,7 @@ export class Faults {
     switch (kind) {
       case 'cut':
       case 'stall':
+      case 'double':
         return this.#connection(kind);
       case 'partition':
         return this.#partition(machine);
@@ -98,7 +108,7 @@ export class Faults {
     const { farm } = this;
     const { world, server } = farm;
     const master = farm.masters[at];
-    const ms = this.#lasting();
+    const ms = kind === 'database unreachable' ? this.#lastingLong() : this.#lasting();
     switch (kind) {
       case 'kill master':
         master?.process.die();
@@ -127,12 +137,13 @@ export class Faults {
     }
   }
 
-  #connection(kind: 'cut' | 'stall'): void {
+  #connection(kind: 'cut' | 'stall' | 'double'): void {
     const { chance } = this.farm.world;
     const open = [...this.farm.connections].filter((connection) => !connection.isDead);
     if (open.length === 0) return;
     const connection = chance.pick(open);
     if (kind === 'stall') connection.stall(this.#lasting());
+    else if (kind === 'double') connection.double(this.#lasting());
     else connection.cut(chance.pick(TOLD), 60_000);
   }
 

@@ -1,6 +1,6 @@
+import type { ModelAssignment } from '@impgem/testkit';
 import type { Master } from './master.js';
 import type { MasterSession } from './master-session.js';
-import type { Assignment } from './model-database.js';
 
 const SAFETY_POLL_MS = 5000;
 const CLAIM_LIMIT = 32;
@@ -119,7 +119,7 @@ export class Dispatcher {
   /** The worker went while its builds were claimed. */
   #takeBack(
     worker: string,
-    assignments: readonly Assignment[],
+    assignments: readonly ModelAssignment[],
     then: () => void,
     failed: () => void,
   ): void {

@@ -1,7 +1,8 @@
 import { fullJitter } from '@impgem/kit';
+import type { ModelItem } from '@impgem/testkit';
+import type { JournalEvent, LogFrame } from '@impgem/protocol';
 import type { Master } from './master.js';
 import type { MasterSession } from './master-session.js';
-import type { BatchItem, JournalRecord } from './model-database.js';
 
 const RECORD_BYTES = 512;
 const BATCH_RECORDS = 40;
@@ -9,7 +10,7 @@ const RETRY = { baseMs: 100, capMs: 2000 };
 
 interface Pending {
   source: MasterSession;
-  record: JournalRecord;
+  record: JournalEvent | LogFrame;
   bytes: number;
 }
 
@@ -24,13 +25,9 @@ export class MasterJournal {
     return !this.#draining && this.#queue.length === 0;
   }
 
-  append(source: MasterSession, record: JournalRecord): number {
+  append(source: MasterSession, record: Pending['record']): number {
     const bytes = RECORD_BYTES + ('kind' in record ? record.payload.length : 0);
     this.#queue.push({ source, record, bytes });
-    if (this.master.flaws.ackBeforeCommit) {
-      const { build, epoch, seq } = record;
-      source.outcome({ type: 'committed', build, epoch, seq });
-    }
     if (!this.#draining) {
       this.#draining = true;
       this.#drain();
@@ -52,7 +49,7 @@ export class MasterJournal {
 
   #commit(batch: readonly Pending[], attempt: number): void {
     if (this.master.stopping && attempt > 0) return;
-    const items = batch.map(({ source, record }): BatchItem => ({ worker: source.worker, record }));
+    const items = batch.map(({ source, record }): ModelItem => ({ worker: source.worker, record }));
     this.master.transaction(
       (db) => db.commitBatch(items),
       (outcomes) => {

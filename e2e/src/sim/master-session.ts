@@ -3,14 +3,16 @@ import {
   decideMaster,
   type AttemptRef,
   type Hello,
+  type JournalEvent,
+  type LogFrame,
   type MasterCommand,
   type MasterEvent,
   type MasterState,
   type Reason,
   type WorkerMessage,
 } from '@impgem/protocol';
+import type { ModelAssignment, ModelClaimant, ModelOutcome } from '@impgem/testkit';
 import type { Master } from './master.js';
-import type { Assignment, Claimant, JournalRecord, Outcome } from './model-database.js';
 import type { Connection, Endpoint, Frame } from './network.js';
 import type { Process } from './world.js';
 
@@ -26,7 +28,7 @@ const STALE: Reason = {
 export class MasterSession implements Endpoint {
   state: MasterState;
   hello: Hello | undefined;
-  claimant: Claimant | undefined;
+  claimant: ModelClaimant | undefined;
   #pending = 0;
   #paused = false;
   /** Who waits for a sign of life. */
@@ -91,7 +93,7 @@ export class MasterSession implements Endpoint {
     return this.state.phase === 'open' && !this.#paused ? this.state.credit : 0;
   }
 
-  assign(assignments: Assignment[]): boolean {
+  assign(assignments: ModelAssignment[]): boolean {
     if (this.state.phase !== 'open') return false;
     this.step({ type: 'assigned', assignments });
     return true;
@@ -110,7 +112,7 @@ export class MasterSession implements Endpoint {
 
   // ── For the journal ──
 
-  outcome(outcome: Outcome): void {
+  outcome(outcome: ModelOutcome): void {
     const { build, epoch } = outcome;
     switch (outcome.type) {
       case 'committed':
@@ -180,7 +182,7 @@ export class MasterSession implements Endpoint {
     this.master.left(this);
   }
 
-  #append(record: JournalRecord): void {
+  #append(record: JournalEvent | LogFrame): void {
     this.#pending += this.master.journal.append(this, record);
     if (!this.#paused && this.#pending > PENDING_PER_WORKER) this.#pause(true);
   }

@@ -1,9 +1,16 @@
-import { CLOSE, type CloseCode, type Hello, type MasterEvent, type Refuse } from '@impgem/protocol';
+import {
+  CLOSE,
+  LeaseClock,
+  type CloseCode,
+  type Hello,
+  type MasterEvent,
+  type Refuse,
+} from '@impgem/protocol';
+import type { ModelDatabase } from '@impgem/testkit';
 import { DatabaseLink, type DatabaseServer } from './database-link.js';
 import { Dispatcher } from './master-dispatcher.js';
 import { MasterJournal } from './master-journal.js';
 import { MasterSession } from './master-session.js';
-import type { ModelDatabase } from './model-database.js';
 import type { Connection } from './network.js';
 import type { Referee } from './referee.js';
 import { Process, type World } from './world.js';
@@ -13,17 +20,10 @@ const PROOF_MS = 5000;
 const SEEN_FLUSH_MS = 20_000;
 const GIVE_BACK_RETRY_MS = 1000;
 const LEASE_LOOK_MS = 5000;
-const LATE_LOOK_MS = 3 * LEASE_LOOK_MS + 5000;
 export const LOST_AFTER_MS = 90_000;
 const CLOSE_MS = 2000;
 /** Small, so that windows and pauses are met. */
 const WINDOW_BYTES = 1500;
-
-/** Mistakes that can be planted in a master. */
-export interface MasterFlaws {
-  ackBeforeCommit?: boolean;
-  leaseClockRuns?: boolean;
-}
 
 export type Greeting = Extract<MasterEvent, { type: 'greeted' | 'shut' }>;
 
@@ -49,15 +49,13 @@ export class Master {
   readonly #greetings = new Map<string, (() => void)[]>();
   #departures: Departure[] = [];
   #departing: (() => void)[] | undefined;
-  #hearingSince: number | undefined;
-  #lastLook = 0;
+  readonly #leaseClock = new LeaseClock(LEASE_LOOK_MS);
   #looking = false;
 
   constructor(
     readonly world: World,
     readonly server: DatabaseServer,
     readonly referee: Referee,
-    readonly flaws: MasterFlaws,
     name: string,
   ) {
     this.process = new Process(world, name);
@@ -259,34 +257,27 @@ export class Master {
     if (this.#looking || this.stopping) return;
     this.#looking = true;
     const now = this.process.now;
-    const gap = now - this.#lastLook;
-    this.#lastLook = now;
-    const runs = this.flaws.leaseClockRuns === true;
-    if (this.#hearingSince === undefined || (gap > LATE_LOOK_MS && !runs)) this.#hearingSince = now;
+    const heardMs = this.#leaseClock.look(now);
     const done = () => {
       this.#looking = false;
     };
     const failed = () => {
-      if (!runs) this.#hearingSince = undefined;
+      this.#leaseClock.failed();
       done();
     };
-    const since = this.#hearingSince;
+    const lose = (db: ModelDatabase) => {
+      const connected = this.dispatcher.connected();
+      // The database rolls back what hung.
+      if (this.#leaseClock.isLate(this.process.now - now)) return false;
+      const lost = db.lose(connected, heardMs, LOST_AFTER_MS);
+      if (lost.length > 0) this.referee.losesLeases(this, lost);
+      return true;
+    };
     this.transaction(
       (db) => db.forceCancelled(),
-      () => {
-        if (now - since < LOST_AFTER_MS) return done();
-        const connected = this.dispatcher.connected();
-        const late = () => !runs && this.process.now - now > LATE_LOOK_MS;
-        this.transaction((db) => late() || this.#lose(db, connected), done, failed);
-      },
+      () => this.transaction(lose, (inTime) => (inTime ? done() : failed()), failed),
       failed,
     );
-  }
-
-  #lose(db: ModelDatabase, connected: string[]): boolean {
-    const lost = db.lose(connected, LOST_AFTER_MS);
-    if (lost.length > 0) this.referee.losesLeases(this, lost);
-    return true;
   }
 }
 

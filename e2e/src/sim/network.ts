@@ -55,6 +55,9 @@ export class Connection {
   /** By who receives. */
   readonly #to: Record<Side, Direction> = { worker: direction(), master: direction() };
   readonly #latencyMs: number;
+  #doubledUntil = 0;
+  /** That were sent over it. */
+  frames = 0;
 
   constructor(
     readonly world: World,
@@ -83,7 +86,9 @@ export class Connection {
 
   send(from: Side, frame: Frame): void {
     if (this.#over[from] || this.#closing[from]) return;
+    this.frames += 1;
     this.#deliver(other(from), frame);
+    if (this.world.now < this.#doubledUntil && mayDouble(frame)) this.#deliver(other(from), frame);
   }
 
   /** Politely: the end comes with the peer's answer, or soon. */
@@ -130,6 +135,11 @@ export class Connection {
       if (told.includes(side)) this.#deliver(side, { type: 'eof' });
       to.hole = true;
     }
+  }
+
+  /** For a while what may come twice does. */
+  double(ms: number): void {
+    this.#doubledUntil = this.world.now + ms;
   }
 
   #generation: Record<Side, number> = { worker: 0, master: 0 };
@@ -191,6 +201,13 @@ export class Connection {
   }
 }
 
+/** No socket does that, but either end is to bear it: what follows a cut says much of it again. */
+function mayDouble(frame: Frame): boolean {
+  if (frame.type === 'data') return true;
+  return frame.type === 'message' && !ONCE.has(frame.message.type);
+}
+
+const ONCE = new Set(['hello', 'welcome', 'credit']);
 const SIDES: readonly Side[] = ['worker', 'master'];
 const other = (side: Side): Side => (side === 'worker' ? 'master' : 'worker');
 

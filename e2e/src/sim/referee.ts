@@ -1,14 +1,14 @@
 import { CLOSE, keyOf, type AttemptRef, type MasterMessage, type Reason } from '@impgem/protocol';
+import type {
+  ModelBuild,
+  ModelDatabase,
+  ModelItem,
+  ModelLease,
+  ModelRequest,
+  ModelWatch,
+} from '@impgem/testkit';
 import { containerKey, writtenBy } from './engine.js';
 import { LOST_AFTER_MS, type Master } from './master.js';
-import type {
-  BatchItem,
-  BuildRow,
-  DatabaseWatch,
-  LeaseRow,
-  ModelDatabase,
-  RequestRow,
-} from './model-database.js';
 import type { Machine } from './worker.js';
 import type { World } from './world.js';
 
@@ -30,7 +30,7 @@ const LOOK_MS = 10_000;
  * Watches everything and knows what is true, which no part of the farm does. Throws at the first thing that must
  * not happen. Its knowledge comes from the engines, the rows and the wire, not from what the parts believe.
  */
-export class Referee implements DatabaseWatch {
+export class Referee implements ModelWatch {
   readonly #granted = new Map<string, string>();
   readonly #ran = new Set<string>();
   /** Until when a master could not hear workers, by its name; told by the faults. */
@@ -50,7 +50,7 @@ export class Referee implements DatabaseWatch {
 
   // ── The database ──
 
-  granted(lease: LeaseRow): void {
+  granted(lease: ModelLease): void {
     const key = `${lease.request}-${lease.epoch}`;
     this.world.note(() => `db: ${keyOf(lease)} of request ${lease.request} to ${lease.worker}`);
     if (this.#granted.has(key)) this.fail('one holder', `epoch ${key} was handed out twice`);
@@ -60,14 +60,14 @@ export class Referee implements DatabaseWatch {
     this.#granted.set(key, lease.worker);
   }
 
-  reclaimed(lease: LeaseRow): void {
+  reclaimed(lease: ModelLease): void {
     const key = `${lease.request}-${lease.epoch}`;
     this.world.note(() => `db: ${keyOf(lease)} is taken back by ${lease.worker}`);
     if (this.#granted.get(key) !== lease.worker)
       this.fail('one holder', `epoch ${key} is taken back by another worker`);
   }
 
-  applied({ worker, record }: BatchItem, lease: LeaseRow): void {
+  applied({ worker, record }: ModelItem, lease: ModelLease): void {
     const { build, epoch } = record;
     const live = lease.lostAt === null && lease.worker === worker;
     if (!live || lease.build !== build || lease.epoch !== epoch)
@@ -79,11 +79,11 @@ export class Referee implements DatabaseWatch {
       this.#ownEnds.set(build, record.event.result);
   }
 
-  lost(lease: LeaseRow): void {
+  lost(lease: ModelLease): void {
     this.world.note(() => `db: ${keyOf(lease)} of ${lease.worker} is lost`);
   }
 
-  requestFinished(request: RequestRow): void {
+  requestFinished(request: ModelRequest): void {
     this.world.note(() => `db: request ${request.id} is finished`);
     if (request.state === 'finished')
       this.fail('one result', `request ${request.id} is finished twice`);
@@ -91,7 +91,7 @@ export class Referee implements DatabaseWatch {
 
   // ── Masters ──
 
-  losesLeases(master: Master, lost: readonly LeaseRow[]): void {
+  losesLeases(master: Master, lost: readonly ModelLease[]): void {
     const deafUntil = Math.max(
       master.startedAt,
       this.deafUntil.get(master.process.name) ?? 0,
@@ -99,11 +99,14 @@ export class Referee implements DatabaseWatch {
       master.link.troubleUntil,
     );
     const heardMs = this.world.now - deafUntil;
-    if (heardMs < LOST_AFTER_MS - LOOK_MS)
-      this.fail(
-        'lease time',
-        `${master.process.name} gave up ${lost.map(keyOf).join(', ')} after it could hear for ${Math.round(heardMs / 1000)} s`,
-      );
+    for (const lease of lost) {
+      const after = this.db?.requests.get(lease.request)?.lostAfterMs ?? LOST_AFTER_MS;
+      if (heardMs < after - LOOK_MS)
+        this.fail(
+          'lease time',
+          `${master.process.name} gave up ${keyOf(lease)} after it could hear for ${Math.round(heardMs / 1000)} s`,
+        );
+    }
   }
 
   masterSays(message: MasterMessage): void {
@@ -141,6 +144,11 @@ export class Referee implements DatabaseWatch {
     // The word may be old by the time it comes, but it may not be wrong.
     if (lease && lease.worker === machine.id && message.includes('not with this worker'))
       this.fail('one holder', `${machine.name} was told to give up ${keyOf(ref)}, which it holds`);
+  }
+
+  /** What is not acknowledged must be there to be sent again. */
+  spoolLacks(machine: Machine, ref: AttemptRef, record: number): never {
+    this.fail('nothing lost', `${machine.name} has record ${record} of ${keyOf(ref)} no more`);
   }
 
   released(ref: AttemptRef): void {
@@ -200,7 +208,7 @@ export class Referee implements DatabaseWatch {
     }
   }
 
-  #judgeResult(request: RequestRow, last: BuildRow): void {
+  #judgeResult(request: ModelRequest, last: ModelBuild): void {
     const wrong = (why: string) =>
       this.fail('one result', `request ${request.id} ended ${request.result}, ${why}`);
     const { result } = request;
@@ -209,18 +217,24 @@ export class Referee implements DatabaseWatch {
       if (!this.cancelled.has(request.id)) wrong('which nobody asked for');
       return;
     }
+    const { attempts, failures, retry } = request;
+    const spoiled = attempts - failures;
+    if (spoiled > retry.infrastructure + 1 || failures > retry.failure + 1)
+      wrong(`after ${attempts} attempts, ${failures} of them failures`);
     if (result === 'exception') {
-      if (request.attempts < 3) wrong(`after ${request.attempts} attempts`);
+      if (spoiled <= retry.infrastructure) wrong(`after ${spoiled} spoiled attempts`);
       return;
     }
     if (this.#ownEnds.get(last.id) !== result)
       wrong(`its last build said ${this.#ownEnds.get(last.id)}`);
+    if (result === 'failure' && failures <= retry.failure && !this.cancelled.has(request.id))
+      wrong(`after ${failures} failures`);
     // All of it is there: every step that ran has its whole output, and the exit that it had.
     const failed = last.steps.some((step) => step.result === 'failure');
     if ((result === 'failure') !== failed) wrong('its steps did not');
   }
 
-  #judgeLogs(build: BuildRow): void {
+  #judgeLogs(build: ModelBuild): void {
     const machine = this.machines.find(({ id }) => id === build.worker);
     if (build.state !== 'finished')
       this.fail('nothing waits', `build ${build.id} is ${build.state}`);
@@ -262,7 +276,7 @@ export class Referee implements DatabaseWatch {
     return undefined;
   }
 
-  #lease(ref: AttemptRef): LeaseRow | undefined {
+  #lease(ref: AttemptRef): ModelLease | undefined {
     return [...(this.db?.leases.values() ?? [])].find(
       (lease) => lease.build === ref.build && lease.epoch === ref.epoch && lease.lostAt === null,
     );

@@ -1,17 +1,20 @@
-import type { FaultKind } from './faults.js';
-import { simulate, type Flaws, type RunReport } from './simulate.js';
+import type { RunReport } from './simulate.js';
 
-/** What many runs came to. */
+/** What many runs came to; plain JSON. */
 export interface Totals {
   first: number;
   count: number;
   passed: number;
   failed: number;
-  /** Seeds of the first failures, by invariant. */
-  violations: Map<string, number[]>;
-  faults: Map<FaultKind, number>;
+  /** How many failures, by invariant. */
+  violations: Record<string, number>;
+  /** How often, by kind. */
+  faults: Record<string, number>;
+  workers: number;
   requests: number;
   attempts: number;
+  /** Frames that were sent over the wire. */
+  frames: number;
   bytes: number;
   events: number;
   /** Virtual and real milliseconds. */
@@ -19,69 +22,66 @@ export interface Totals {
   tookMs: number;
 }
 
-export interface SeedsOptions {
-  flaws?: Flaws;
-  /** After each failure; `soFar` counts them. Returning true ends it all. */
-  failed?: (report: RunReport, soFar: number) => boolean | void;
-}
-
-export function runSeeds(first: number, count: number, options: SeedsOptions = {}): Totals {
-  const totals: Totals = {
+export function noTotals(first: number): Totals {
+  return {
     first,
     count: 0,
     passed: 0,
     failed: 0,
-    violations: new Map(),
-    faults: new Map(),
+    violations: {},
+    faults: {},
+    workers: 0,
     requests: 0,
     attempts: 0,
+    frames: 0,
     bytes: 0,
     events: 0,
     ms: 0,
     tookMs: 0,
   };
-  const start = performance.now();
-  for (let seed = first; seed < first + count; seed++) {
-    const report = simulate(seed, { flaws: options.flaws ?? {} });
-    add(totals, report);
-    if (report.violation && options.failed?.(report, totals.failed) === true) break;
-  }
-  totals.tookMs = performance.now() - start;
-  return totals;
 }
 
-function add(totals: Totals, report: RunReport): void {
-  const { violation, faults, requests, attempts, bytes, events, ms, seed } = report;
-  totals.count += 1;
-  totals.requests += requests;
-  totals.attempts += attempts;
-  totals.bytes += bytes;
-  totals.events += events;
-  totals.ms += ms;
-  for (const [kind, count] of Object.entries(faults) as [FaultKind, number][])
-    totals.faults.set(kind, (totals.faults.get(kind) ?? 0) + count);
-  if (!violation) {
-    totals.passed += 1;
-    return;
+export function totalsOf(report: RunReport): Totals {
+  const { violation, seed, trace: _, faults, ...sums } = report;
+  return {
+    ...noTotals(seed),
+    ...sums,
+    count: 1,
+    passed: violation ? 0 : 1,
+    failed: violation ? 1 : 0,
+    violations: violation ? { [violation.invariant]: 1 } : {},
+    faults: { ...faults },
+  };
+}
+
+/** Adds more runs to those of before. */
+export function add(all: Totals, more: Totals): void {
+  for (const [name, value] of Object.entries(more) as [keyof Totals, Totals[keyof Totals]][]) {
+    if (name === 'first') continue;
+    if (name === 'violations' || name === 'faults') {
+      for (const [kind, count] of Object.entries(value))
+        all[name][kind] = (all[name][kind] ?? 0) + (count as number);
+    } else all[name] += value as number;
   }
-  totals.failed += 1;
-  const seeds = totals.violations.get(violation.invariant) ?? [];
-  totals.violations.set(violation.invariant, [...seeds, seed].slice(0, 5));
 }
 
 /** The totals as a Markdown table. */
 export function tableOf(totals: Totals): string {
-  const { requests, attempts, bytes, events, ms, tookMs, count } = totals;
+  const { count, ms, tookMs } = totals;
   const rows = [
     ['seeds', `${totals.first} to ${totals.first + count - 1}`],
-    ['virtual hours', (ms / 3_600_000).toFixed(0)],
-    ['events', number(events)],
-    ['build requests', number(requests)],
-    ['attempts', number(attempts)],
-    ['bytes of output', number(bytes)],
-    ...[...totals.faults].sort(([, a], [, b]) => b - a).map(([kind, n]) => [kind, number(n)]),
-    ['seeds a second', (count / (tookMs / 1000)).toFixed(0)],
-    ...[...totals.violations].map(([name, seeds]) => [`FAILED ${name}`, `seeds ${seeds.join()}`]),
+    ['virtual hours', number(Math.round(ms / 3_600_000))],
+    ['events', number(totals.events)],
+    ['workers', number(totals.workers)],
+    ['build requests', number(totals.requests)],
+    ['builds (attempts)', number(totals.attempts)],
+    ['frames on the wire', number(totals.frames)],
+    ['bytes of output', number(totals.bytes)],
+    ...Object.entries(totals.faults)
+      .toSorted(([a], [b]) => a.localeCompare(b))
+      .map(([kind, n]) => [`fault: ${kind}`, number(n)]),
+    ['seeds a second', number(Math.round(count / (tookMs / 1000)))],
+    ...Object.entries(totals.violations).map(([name, n]) => [`FAILED: ${name}`, number(n)]),
   ];
   return [
     '| what | how many |',

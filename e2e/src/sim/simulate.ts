@@ -3,22 +3,18 @@
  * until it is at rest. The same seed makes the same run.
  */
 import type { BuildPlan } from '@impgem/pipeline';
+import { ModelDatabase } from '@impgem/testkit';
 import { Chance } from './chance.js';
 import { DatabaseServer } from './database-link.js';
-import { drawBuild, type BuildScript } from './engine.js';
+import { drawBuild, scriptOf, type BuildScript } from './engine.js';
 import { Faults, type FaultKind } from './faults.js';
-import { Master, type MasterFlaws } from './master.js';
-import { ModelDatabase, type DatabaseFlaws } from './model-database.js';
+import { Master } from './master.js';
 import { Connection } from './network.js';
 import { Referee, Violation } from './referee.js';
 import { HANDSHAKE_MS, Machine, type Dialer, type Surroundings } from './worker.js';
 import { World } from './world.js';
 
-/** Mistakes of a kind that the invariants must find; never in a real master. */
-export type Flaws = DatabaseFlaws & MasterFlaws;
-
 export interface RunOptions {
-  flaws?: Flaws;
   traced?: boolean;
 }
 
@@ -29,8 +25,11 @@ export interface RunReport {
   ms: number;
   events: number;
   faults: Partial<Record<FaultKind, number>>;
+  workers: number;
   requests: number;
   attempts: number;
+  /** Sent over the wire. */
+  frames: number;
   bytes: number;
   trace: readonly string[];
 }
@@ -48,17 +47,17 @@ export class Farm implements Surroundings {
   readonly machines: Machine[] = [];
   readonly connections = new Set<Connection>();
   readonly #scripts = new Map<number, BuildScript>();
-  readonly #flaws: Flaws;
   /** By how much the database's clock differs. */
   clockOffset = 1e12;
+  /** Those of connections that are gone. */
+  #frames = 0;
   #starts = 0;
 
-  constructor(seed: number, { flaws = {}, traced = false }: RunOptions) {
+  constructor(seed: number, { traced = false }: RunOptions) {
     const chance = new Chance(seed);
     this.world = new World(chance, traced);
-    this.#flaws = flaws;
     this.referee = new Referee(this.world);
-    const db = new ModelDatabase(() => this.world.now + this.clockOffset, this.referee, flaws);
+    const db = new ModelDatabase(() => this.world.now + this.clockOffset, this.referee);
     this.server = new DatabaseServer(this.world, db);
     this.referee.db = db;
     for (const at of [0, 1]) this.startMaster(at);
@@ -76,11 +75,15 @@ export class Farm implements Surroundings {
     if (this.masters[at]?.process.alive) return;
     this.#starts += 1;
     const name = `master-${at + 1}.${this.#starts}`;
-    this.masters[at] = new Master(this.world, this.server, this.referee, this.#flaws, name);
+    this.masters[at] = new Master(this.world, this.server, this.referee, name);
   }
 
   get livingMasters(): Master[] {
     return this.masters.flatMap((master) => (master?.process.alive ? [master] : []));
+  }
+
+  get frames(): number {
+    return [...this.connections].reduce((sum, { frames }) => sum + frames, this.#frames);
   }
 
   submit(): void {
@@ -88,7 +91,10 @@ export class Farm implements Surroundings {
     const script = drawBuild(chance);
     const plan = planOf(script);
     const labels = LABELS.filter(() => chance.odds(0.2));
-    const id = this.server.db.submit(plan, labels, chance.int(0, 5));
+    const retry = { infrastructure: chance.int(0, 3), failure: chance.odds(0.2) ? 1 : 0 };
+    const lostAfterMs = chance.odds(0.3) ? chance.int(60_000, 150_000) : undefined;
+    const about = { rank: chance.int(0, 5), retry, lostAfterMs };
+    const id = this.server.db.submit({ plan, labels, ...about });
     this.#scripts.set(id, script);
     this.server.notify(this.server.db.takeNotified());
   }
@@ -96,8 +102,8 @@ export class Farm implements Surroundings {
   // ── Surroundings ──
 
   scriptOf(build: number): BuildScript {
-    const request = this.server.db.builds.get(build)?.request ?? 0;
-    return this.#scripts.get(request) as BuildScript;
+    const { request = 0, attempt = 1 } = this.server.db.builds.get(build) ?? {};
+    return scriptOf(this.#scripts.get(request) as BuildScript, attempt);
   }
 
   dial(machine: Machine, end: Dialer): Connection {
@@ -105,7 +111,8 @@ export class Farm implements Surroundings {
     const { chance } = world;
     const connection = new Connection(world, machine.name);
     connection.attach('worker', end);
-    for (const old of this.connections) if (old.isDead) this.connections.delete(old);
+    for (const old of this.connections)
+      if (old.isDead && this.connections.delete(old)) this.#frames += old.frames;
     this.connections.add(connection);
     const master = chance.pick(this.masters);
     let settled = false;
@@ -172,8 +179,10 @@ export function simulate(seed: number, options: RunOptions = {}): RunReport {
     ms: world.now,
     events,
     faults: faults.counts,
+    workers: farm.machines.length,
     requests: db.requests.size,
     attempts: builds.length,
+    frames: farm.frames,
     bytes: builds.flatMap(({ steps }) => steps).reduce((sum, { logBytes }) => sum + logBytes, 0),
     trace: world.trace ?? [],
   };

@@ -14,12 +14,17 @@ export type SpoolRecord =
   | { kind: 'event'; seq: number; event: BuildEvent; size: number }
   | { kind: 'log'; seq: number; frame: LogFrame; size: number };
 
+export interface StepEnding {
+  result: Result;
+  reason?: Reason;
+}
+
 /** What the records up to some place tell. */
 export interface Progress {
   started: boolean;
   finished: boolean;
-  /** Results of the steps that ended. */
-  results: Result[];
+  /** How the steps ended that did. */
+  endings: StepEnding[];
   /** Whether the step after them has begun. */
   open: boolean;
   logBytes: number;
@@ -30,6 +35,7 @@ export interface Progress {
 /** One journal as it lies on the disk: what a process leaves behind. */
 export interface SpoolFile {
   readonly assign: Assign;
+  readonly slot: number;
   /** Which start of its machine it was made in. */
   readonly boot: number;
   /** Complete records; those up to `trimmed` are only kept for `progressOf`. */
@@ -49,7 +55,7 @@ export function progressOf({ records }: SpoolFile): Progress {
   const progress: Progress = {
     started: false,
     finished: false,
-    results: [],
+    endings: [],
     open: false,
     logBytes: 0,
     ends: {},
@@ -70,7 +76,8 @@ function advance(progress: Progress, record: SpoolRecord): void {
   if (event.kind === 'build.finished') progress.finished = true;
   if (event.kind === 'step.started') progress.open = true;
   if (event.kind === 'step.finished') {
-    progress.results.push(event.result);
+    const { result, reason } = event;
+    progress.endings.push({ result, ...(reason ? { reason } : {}) });
     Object.assign(progress, { open: false, logBytes: 0, ends: {} });
   }
 }

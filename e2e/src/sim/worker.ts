@@ -7,14 +7,13 @@ import {
   type AttemptRef,
   type FoundBuild,
   type MasterMessage,
-  type Reason,
   type WorkerCommand,
   type WorkerEvent,
   type WorkerMessage,
   type WorkerState,
 } from '@impgem/protocol';
 import { BuildRun, type Stop } from './build-run.js';
-import { Engine, type BuildScript } from './engine.js';
+import { containerKey, Engine, type BuildScript } from './engine.js';
 import type { Connection, Endpoint, Frame } from './network.js';
 import type { Referee } from './referee.js';
 import { Journal, progressOf, recover, type Disk, type SpoolFile } from './spool.js';
@@ -121,20 +120,11 @@ export class WorkerProcess implements Dialer {
   /** Takes up what an earlier life left, and connects. */
   begin(): void {
     const files = recover(this.machine.disk, this.machine.boot);
-    this.#sweep();
-    let waiting = files.length;
-    const found: FoundBuild[] = [];
-    const start = () => {
-      this.state = initialWorkerState(this.#hello(), found, LIMITS);
-      this.dispatch({ type: 'start' });
-    };
-    if (waiting === 0) return start();
-    for (const file of files)
-      this.#takeUp(file, (build) => {
-        found.push(build);
-        waiting -= 1;
-        if (waiting === 0) start();
-      });
+    this.#sweep(files);
+    const found = files.map((file) => this.#takeUp(file));
+    this.state = initialWorkerState(this.#hello(), found, LIMITS);
+    this.dispatch({ type: 'start' });
+    for (const { run } of this.#entries.values()) run?.begin();
   }
 
   dispatch(event: WorkerEvent): void {
@@ -197,32 +187,38 @@ export class WorkerProcess implements Dialer {
     };
   }
 
-  /** What an earlier life left in the engine is nobody's. */
-  #sweep(): void {
-    for (const key of this.machine.engine.list()) this.machine.engine.remove(key);
+  /** What is in the engine and is not the open step of a build that goes on is nobody's. */
+  #sweep(files: readonly SpoolFile[]): void {
+    const open = files.flatMap((file) => {
+      const { open, endings, finished } = progressOf(file);
+      return open && !finished ? [containerKey(file.assign, endings.length)] : [];
+    });
+    for (const key of this.machine.engine.list())
+      if (!open.includes(key)) this.machine.engine.remove(key);
   }
 
-  /** A build that the last life left in the middle is ended, to be tried again. */
-  #takeUp(file: SpoolFile, then: (build: FoundBuild) => void): void {
-    const { build, epoch } = file.assign;
+  /** A build goes on where its journal ends, in its slot; one whose journal has its end waits for delivery. */
+  #takeUp(file: SpoolFile): FoundBuild {
     const entry = this.#enter(file);
-    const { journal } = entry;
-    const progress = progressOf(file);
-    const done = () => then({ build, epoch, first: file.trimmed + 1, seq: journal.seq });
-    if (progress.finished) return done();
-    const reason: Reason = { code: 'worker-error', message: 'the worker was restarted' };
-    const none = { bytes: 0, sha256: {} };
-    if (!progress.started)
-      journal.append({ kind: 'event', event: { kind: 'build.started' } }, () => {});
-    for (let step = progress.results.length; step < file.assign.plan.steps.length; step++) {
-      const open = progress.open && step === progress.results.length;
-      const how = open
-        ? { result: 'retry' as const, reason, log: { bytes: progress.logBytes, sha256: {} } }
-        : { result: 'skipped' as const, log: none };
-      journal.append({ kind: 'event', event: { kind: 'step.finished', step, ...how } }, () => {});
-    }
-    const event = { kind: 'build.finished' as const, result: 'retry' as const, reason };
-    journal.append({ kind: 'event', event }, done);
+    const { ref, journal } = entry;
+    const found = { ...ref, first: file.trimmed + 1, seq: journal.seq };
+    if (progressOf(file).finished) return found;
+    this.#addRun(entry);
+    return { ...found, slot: file.slot };
+  }
+
+  #addRun(entry: Entry): BuildRun {
+    const { around, engine } = this.machine;
+    const { ref, journal } = entry;
+    entry.run = new BuildRun(
+      this.process,
+      engine,
+      around.scriptOf(ref.build),
+      journal,
+      (seq, finished) => this.dispatch({ type: 'journaled', ...ref, seq, finished }),
+      () => this.#leave(entry),
+    );
+    return entry.run;
   }
 
   #enter(file: SpoolFile): Entry {
@@ -325,25 +321,16 @@ export class WorkerProcess implements Dialer {
     this.#connection?.send('worker', { type: 'message', message });
   }
 
-  #run({ assign }: Extract<WorkerCommand, { type: 'run' }>): void {
-    const { around, boot, disk, engine } = this.machine;
+  #run({ assign, slot }: Extract<WorkerCommand, { type: 'run' }>): void {
+    const { around, boot, disk } = this.machine;
     const { build, epoch } = assign;
-    const ref = { build, epoch };
-    around.referee.runs(this.machine, ref);
-    const file: SpoolFile = { assign, boot, records: [], trimmed: 0, torn: false };
+    around.referee.runs(this.machine, { build, epoch });
+    const file: SpoolFile = { assign, slot, boot, records: [], trimmed: 0, torn: false };
     const entry = this.#enter(file);
-    const run = new BuildRun(
-      this.process,
-      engine,
-      around.scriptOf(build),
-      entry.journal,
-      (seq, finished) => this.dispatch({ type: 'journaled', ...ref, seq, finished }),
-      () => this.#leave(entry),
-    );
-    entry.run = run;
+    const run = this.#addRun(entry);
     if (this.#halted) run.interrupt(this.#halted);
     this.process.after(this.#world.chance.delay(2, 500), () => {
-      disk.set(keyOf(ref), file);
+      disk.set(keyOf(assign), file);
       run.begin();
     });
   }
@@ -357,13 +344,7 @@ export class WorkerProcess implements Dialer {
     if (!connection || !entry) return;
     this.process.after(this.#world.chance.delay(1, 400), () => {
       const records = entry.journal.read(from, bytes);
-      if (!records) {
-        const reason = {
-          code: 'worker-error',
-          message: `record ${from} is not in the spool any more`,
-        };
-        return this.dispatch({ type: 'broken', ...ref, reason });
-      }
+      if (!records) return this.machine.around.referee.spoolLacks(this.machine, ref, from);
       // A rewind, or a new connection, has made this pump void meanwhile.
       if (connection.isOver('worker') || this.#pumps.get(key) !== pump) return;
       for (const record of records)
