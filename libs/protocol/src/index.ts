@@ -10,6 +10,7 @@ export * from './worker-machine-state.js';
 export { acceptWorker, decideMaster } from './master-machine.js';
 export {
   MASTER_LIMITS,
+  masterLimits,
   type MasterCommand,
   type MasterEvent,
   type MasterLimits,

@@ -40,6 +40,17 @@ export const MASTER_LIMITS: MasterLimits = {
   gone: 256,
 };
 
+/** The limits of a master whose workers say every `heartbeatMs` that they live; those above by default. */
+export function masterLimits(heartbeatMs: number): MasterLimits {
+  const share = heartbeatMs / MASTER_LIMITS.pingMs;
+  return {
+    ...MASTER_LIMITS,
+    pingMs: heartbeatMs,
+    suspectMs: MASTER_LIMITS.suspectMs * share,
+    lostMs: MASTER_LIMITS.lostMs * share,
+  };
+}
+
 /** What the master knows of an attempt that this worker has, or had while this connection lasted. */
 export interface HeldAttempt {
   /** `gone`: released, stopped, refused; frames of it that are still under way are dropped. */

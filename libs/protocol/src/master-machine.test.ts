@@ -2,7 +2,13 @@ import { describe, expect, it } from '@jest/globals';
 import { CLOSE } from './close-codes.js';
 import type { LogFrame } from './data-frames.js';
 import type { WorkerMessage } from './messages.js';
-import type { MasterCommand, MasterEvent, MasterState } from './master-machine-state.js';
+import {
+  MASTER_LIMITS,
+  masterLimits,
+  type MasterCommand,
+  type MasterEvent,
+  type MasterState,
+} from './master-machine-state.js';
 import { acceptWorker, decideMaster } from './master-machine.js';
 
 const REASON = { code: 'stale', message: 'was handed to another worker' };
@@ -261,6 +267,15 @@ describe('time', () => {
     expect(kinds(at(suspect.state, heardAt + 45_000).commands)).toEqual([`close ${CLOSE.silent}`]);
     const back = at(suspect.state, heardAt + 17_000, { type: 'heard' });
     expect(back.commands).toEqual([{ type: 'condition', condition: 'online' }]);
+  });
+
+  it('is as quick to suspect as it asks workers to be with signs of life', () => {
+    const limits = masterLimits(1000);
+    expect(limits).toMatchObject({ pingMs: 1000, suspectMs: 1500, lostMs: 4500, helloMs: 10_000 });
+    const state = { ...OPEN, limits };
+    expect(kinds(at(state, state.heardAt + 4499).commands)).not.toContain(`close ${CLOSE.silent}`);
+    expect(kinds(at(state, state.heardAt + 4500).commands)).toEqual([`close ${CLOSE.silent}`]);
+    expect(masterLimits(MASTER_LIMITS.pingMs)).toEqual(MASTER_LIMITS);
   });
 
   it('does not count silence while the socket is not read', () => {

@@ -19,7 +19,7 @@ import type {
 export interface WorkerLimits {
   /** From the first byte of a connection attempt to the master's `welcome`. */
   greetingMs: number;
-  /** Nothing heard for so long: the connection is dead, whatever the socket says. */
+  /** Nothing heard for so long, or for three heartbeats: the connection is dead, whatever the socket says. */
   silenceMs: number;
   /** A connection that lived so long was sound: the next tries come quickly. */
   longLivedMs: number;

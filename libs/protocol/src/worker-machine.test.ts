@@ -152,6 +152,18 @@ describe('connecting', () => {
     expect(self.of('close')).toMatchObject([{ code: CLOSE.silent }]);
   });
 
+  it('gives one up sooner that should be heard more often', () => {
+    const self = worker()
+      .tell({ type: 'start' })
+      .connects()
+      .hears({ ...welcome(), heartbeatMs: 1000 });
+    self.now = 3000;
+    expect(self.tell({ type: 'timer', name: 'heartbeat' }).of('close')).toEqual([]);
+    self.now = 3001;
+    self.tell({ type: 'timer', name: 'heartbeat' });
+    expect(self.of('close')).toMatchObject([{ code: CLOSE.silent }]);
+  });
+
   it('gives a master up that does not greet, talks before, or twice', () => {
     const silent = worker().tell({ type: 'start' }).tell({ type: 'timer', name: 'greeting' });
     expect(silent.of('close')).toMatchObject([{ code: CLOSE.silent }]);

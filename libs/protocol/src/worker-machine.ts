@@ -21,7 +21,7 @@
  */
 import { fullJitter } from '@impgem/kit';
 import { CLOSE, mayReconnect } from './close-codes.js';
-import type { MasterMessage } from './messages.js';
+import type { MasterMessage, Welcome } from './messages.js';
 import type {
   AttemptRef,
   BuildCursor,
@@ -31,6 +31,7 @@ import type {
   SentRecord,
   WorkerCommand,
   WorkerEvent,
+  WorkerLimits,
   WorkerState,
 } from './worker-machine-state.js';
 import { keyOf } from './worker-machine-state.js';
@@ -274,7 +275,7 @@ function timer(turn: Turn, name: Extract<WorkerEvent, { type: 'timer' }>['name']
       return;
     case 'heartbeat': {
       if (state.phase !== 'open' || !state.welcome) return;
-      if (chance.now - state.heardAt > state.limits.silenceMs)
+      if (chance.now - state.heardAt > silenceMs(state.limits, state.welcome))
         return turn.close(CLOSE.silent, 'nothing heard from the master');
       beat(turn);
       turn.emit({ type: 'timer', name: 'heartbeat', inMs: state.welcome.heartbeatMs });
@@ -287,6 +288,11 @@ function timer(turn: Turn, name: Extract<WorkerEvent, { type: 'timer' }>['name']
       }
       return;
   }
+}
+
+/** A master that asks for signs of life more often gives them more often, too. */
+function silenceMs(limits: WorkerLimits, welcome: Welcome): number {
+  return Math.min(limits.silenceMs, 3 * welcome.heartbeatMs);
 }
 
 function journaled(turn: Turn, event: Extract<WorkerEvent, { type: 'journaled' }>): void {

@@ -14,6 +14,8 @@ const readBad = () =>
     PATH: '/bin',
   });
 
+const heartbeatOf = (seconds: string) => readConfig({ IMPGEM_LOST_AFTER_S: seconds }).heartbeatMs;
+
 describe('readConfig', () => {
   it('has a default for everything', () => {
     const config = readConfig({});
@@ -38,7 +40,7 @@ describe('readConfig', () => {
         DATABASE_URL: 'postgres://me@db/farm',
         IMPGEM_PUBLIC_URL: 'https://farm.example/',
         IMPGEM_TRUST_PROXY: '10.0.0.0/8',
-        IMPGEM_LOST_AFTER_S: '5',
+        IMPGEM_LOST_AFTER_S: '18',
         IMPGEM_MASTER_MIN_FREE: '512MiB',
       }),
     ).toMatchObject({
@@ -48,9 +50,14 @@ describe('readConfig', () => {
       databaseUrl: 'postgres://me@db/farm',
       publicUrl: 'https://farm.example',
       trustProxy: '10.0.0.0/8',
-      lostAfterMs: 5000,
+      lostAfterMs: 18_000,
+      heartbeatMs: 2000,
       minFreeBytes: 512 * 1024 ** 2,
     });
+  });
+
+  it('hears workers often enough to give up the silent in time', () => {
+    expect(['1', '10', '90', '600'].map(heartbeatOf)).toEqual([1000, 1111, 10_000, 10_000]);
   });
 
   it('has one line for each bad key', () => {

@@ -29,7 +29,7 @@ export class MasterConfig {
   readonly logLevel: string = 'info';
   /** A worker silent for so long loses its builds. */
   readonly lostAfterMs: number = 90_000;
-  /** How often workers say that they live. */
+  /** How often workers and master say that they live. */
   readonly heartbeatMs: number = 10_000;
   /** Of the data folder's disk: artifacts leave so many bytes free. */
   readonly minFreeBytes: number = GiB;
@@ -74,6 +74,8 @@ export const LIMITS: Limits = Object.freeze({
   artifactsPerBuild: 10_000,
   stopMs: 20_000,
 });
+
+const LEAST_HEARTBEAT_MS = 1000;
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
@@ -173,10 +175,15 @@ export function readConfig(environment: Environment = process.env): MasterConfig
     trustProxy,
     logLevel,
     lostAfterMs: lostAfter * 1000,
+    heartbeatMs: heartbeatFor(lostAfter * 1000),
     minFreeBytes,
-    heartbeatMs: 10_000,
     limits: LIMITS,
   });
+}
+
+/** What is silent for 4.5 heartbeats is cut off: that must come before its builds are given up. */
+function heartbeatFor(lostAfterMs: number): number {
+  return Math.max(LEAST_HEARTBEAT_MS, Math.min(10_000, Math.round(lostAfterMs / 9)));
 }
 
 /** The same settings with others in place of some. */

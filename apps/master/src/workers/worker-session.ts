@@ -16,6 +16,7 @@ import {
   type Hello,
   type MasterCommand,
   type MasterEvent,
+  type MasterLimits,
   type MasterMessage,
   type MasterState,
   type Reason,
@@ -54,7 +55,7 @@ const log = logger('workers');
  * on what journal, dispatcher and artifacts answer. Reading stops while too much waits to be stored.
  */
 export class WorkerSession implements JournalSource, Taker {
-  #state: MasterState = acceptWorker(performance.now());
+  #state: MasterState;
   #condition: 'online' | 'suspect' | 'draining' = 'online';
   #claimant: Claimant | undefined;
   #pending = 0;
@@ -69,7 +70,9 @@ export class WorkerSession implements JournalSource, Taker {
     private readonly socket: WebSocket,
     readonly worker: WorkerIdentity,
     private readonly serve: ServeWorker,
+    limits: MasterLimits,
   ) {
+    this.#state = acceptWorker(performance.now(), limits);
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     socket.on('pong', () => this.#step({ type: 'heard' }));
     // Each is answered, also when nobody reads the answers.

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { WebSocketGateway, type OnGatewayConnection, type OnGatewayInit } from '@nestjs/websockets';
 import { FarmError } from '@impgem/kit';
-import { chooseSubprotocol, CLOSE, versionAdvice } from '@impgem/protocol';
+import { chooseSubprotocol, CLOSE, masterLimits, versionAdvice } from '@impgem/protocol';
 import type { VerifyClientCallbackAsync, WebSocket, WebSocketServer } from 'ws';
 import { bearer, parseToken, secretMatches } from '../access/index.js';
 import {
@@ -55,7 +55,8 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
     const identity = this.#identities.get(request);
     if (!identity) return socket.terminate();
     const before = new Set(socket.listeners('message'));
-    this.sessions.add(new WorkerSession(socket, identity, this.sessions));
+    const limits = masterLimits(this.config.heartbeatMs);
+    this.sessions.add(new WorkerSession(socket, identity, this.sessions, limits));
     const mine = socket.listeners('message').filter((listener) => !before.has(listener));
     // The framework's own listener would wrap every frame in an event that nobody reads.
     queueMicrotask(() => {
