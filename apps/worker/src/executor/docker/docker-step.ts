@@ -3,7 +3,7 @@ import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OutputSink, RunningStep, StepExit } from '../executor.js';
-import { engineFailure, keptOutput, statusOf, unlessGone, wordsOf } from './engine.js';
+import { engineFailure, exitOf, keptOutput, statusOf, unlessGone, wordsOf } from './engine.js';
 import { StepOutput, type Brake } from './step-output.js';
 
 /** After KILL an engine that works reports the exit within this, in milliseconds. */
@@ -172,14 +172,14 @@ export class DockerStep implements RunningStep {
   async #finish(): Promise<StepExit> {
     try {
       // Begun after the start returned: 'not-running' then cannot miss the exit, however short the step.
-      const waited = this.container.wait({ condition: 'not-running' });
+      const waited = exitOf(this.container);
       waited.catch(() => {});
       const early = await Promise.race([
         waited.then(() => false),
         this.output.done.then(() => true),
       ]);
       const prompt = !early || (await settlesWithin(waited, EXIT_AFTER_OUTPUT_MS));
-      const { StatusCode: exitCode } = (await waited) as { StatusCode: number };
+      const exitCode = await waited;
       const whole = await this.#drained();
       // What follows a log may lose its end.
       if (!whole || !prompt || this.how === 'followed') await this.#readAgain();

@@ -88,20 +88,40 @@ export async function runOf(engine: Docker): Promise<string> {
 }
 
 /**
+ * The exit code of a container, once it does not run. Rejects when the engine goes away meanwhile: the client's own
+ * `wait` would not, since the answer has begun by then.
+ */
+export async function exitOf(container: Docker.Container): Promise<number> {
+  const answer = await dial(container.modem as Docker['modem'], {
+    path: `/containers/${container.id}/wait?condition=not-running`,
+    method: 'POST',
+  });
+  let text = '';
+  for await (const piece of answer) text += String(piece);
+  return (JSON.parse(text) as { StatusCode: number }).StatusCode;
+}
+
+/**
  * A container's output as the engine keeps it, from the beginning, raw frames; unlike the client's `logs` never
  * whole in memory. With `follow`, what comes later too, but its end may be missing.
  */
 export function keptOutput(engine: Docker, id: string, follow: boolean): Promise<Readable> {
+  return dial(engine.modem, {
+    path: `/containers/${id}/logs?`,
+    method: 'GET',
+    options: { stdout: true, stderr: true, follow },
+  });
+}
+
+/** Asks about a container, for an answer that comes bit by bit. */
+function dial(
+  modem: Docker['modem'],
+  request: { path: string; method: string; options?: object },
+): Promise<Readable> {
+  const statusCodes = { 200: true, 404: 'no such container', 500: 'server error' };
   return new Promise((resolve, reject) => {
-    engine.modem.dial(
-      {
-        path: `/containers/${id}/logs?`,
-        method: 'GET',
-        isStream: true,
-        statusCodes: { 200: true, 404: 'no such container', 500: 'server error' },
-        options: { stdout: true, stderr: true, follow },
-      },
-      (error, stream) => (error ? reject(error) : resolve(stream as Readable)),
+    modem.dial({ ...request, isStream: true, statusCodes }, (error, stream) =>
+      error ? reject(error) : resolve(stream as Readable),
     );
   });
 }

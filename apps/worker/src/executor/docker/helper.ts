@@ -2,7 +2,7 @@ import { FarmError } from '@impgem/kit';
 import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
 import { Demultiplexer } from './demultiplexer.js';
-import { unlessGone } from './engine.js';
+import { exitOf, unlessGone } from './engine.js';
 
 /** What a helper may print at most, in bytes: it answers small questions. */
 const MOST = 4 * 1024 * 1024;
@@ -38,7 +38,7 @@ export async function run(engine: Docker, options: Docker.ContainerCreateOptions
     const output = collect(attached as unknown as Readable);
     output.catch(() => {});
     await container.start();
-    const { StatusCode: code } = (await container.wait()) as { StatusCode: number };
+    const code = await exitOf(container);
     const { out, err } = await output;
     if (code === 0) return out;
     throw new FarmError('engine-error', `${options.Cmd?.join(' ')} ended with ${code}: ${err}`);
