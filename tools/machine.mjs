@@ -1,5 +1,6 @@
 // What is on this machine, before and after: the full lists of an engine's objects, of mounts and of processes.
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askJson } from './engine.mjs';
 
@@ -107,6 +108,45 @@ export function differences(before, after) {
     const ours = chain.some(({ pid }) => pid === `${process.pid}`);
     if (ours || (!started && !neighbour)) {
       found.push(`processes: left over: ${one.pid} ${one.command.slice(0, 150)}`);
+    }
+  }
+  return found;
+}
+
+const orNothing = (read) => {
+  try {
+    return read();
+  } catch {
+    // ended while we looked
+    return '';
+  }
+};
+
+/**
+ * Processes that carry `mark` in command, environment or folder, or that live in a container whose file system does;
+ * mounts, and files for all programs, that carry it in their name. Keyed by what tells them apart, as lines.
+ */
+export function traces(mark) {
+  const found = new Map();
+  const here = readlinkSync('/proc/self/ns/mnt');
+  for (const [id, { pid, command }] of readProcesses()) {
+    const file = (name) => orNothing(() => readFileSync(`/proc/${pid}/${name}`, 'utf8'));
+    const link = (name) => orNothing(() => readlinkSync(`/proc/${pid}/${name}`));
+    // everybody sees the mounts of this machine; only those of a container tell where its files come from
+    const contained = () => ([here, ''].includes(link('ns/mnt')) ? '' : file('mountinfo'));
+    const tells = [command, file('environ'), link('cwd')].some((text) => text.includes(mark));
+    if (tells || contained().includes(mark)) {
+      found.set(`process ${id}`, `processes: left over: ${pid} ${command.slice(0, 150)}`);
+    }
+  }
+  for (const line of readFileSync('/proc/self/mounts', 'utf8').split('\n')) {
+    const [, path = ''] = line.split(' ');
+    if (path.includes(mark)) found.set(`mount ${path}`, `mounts: left over: ${path}`);
+  }
+  for (const folder of new Set([tmpdir(), '/tmp', '/run/netns', '/sys/class/net'])) {
+    for (const name of orNothing(() => readdirSync(folder))) {
+      if (name.includes(mark))
+        found.set(`file ${folder}/${name}`, `files: left over: ${folder}/${name}`);
     }
   }
   return found;

@@ -9,45 +9,21 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import Docker from 'dockerode';
 import { eventually } from './eventually.js';
 import { startFarm, type Farm } from './farm.js';
+import { NetworkSpace } from './network-space.js';
 import { Program } from './program.js';
 
 const execute = promisify(execFile);
-const run = (line: string) => execute('sh', ['-e', '-c', line]);
 
-/** Names and addresses of this run: two runs may happen at the same time. */
-const N = process.pid % 4096;
-const SPACE = `impgem-${N}`;
-const HERE = `10.99.${N >> 6}.${(N & 63) * 4 + 1}`;
-const THERE = `10.99.${N >> 6}.${(N & 63) * 4 + 2}`;
-const [LINK, FAR_LINK] = [`ig${N}a`, `ig${N}b`];
+let space: NetworkSpace;
 
-/** A network of its own, joined to this machine by one cable, from which only one port can be reached. */
-async function makeNetwork(port: string): Promise<void> {
-  await run(`ip netns add ${SPACE}
-    ip link add ${LINK} type veth peer name ${FAR_LINK}
-    ip link set ${FAR_LINK} netns ${SPACE}
-    ip address add ${HERE}/30 dev ${LINK}
-    ip link set ${LINK} up
-    ip -n ${SPACE} address add ${THERE}/30 dev ${FAR_LINK}
-    ip -n ${SPACE} link set ${FAR_LINK} up
-    ip -n ${SPACE} link set lo up
-    nsenter --net=/run/netns/${SPACE} iptables -A OUTPUT -o ${FAR_LINK} -p tcp -d ${HERE} --dport ${port} -j ACCEPT
-    nsenter --net=/run/netns/${SPACE} iptables -A OUTPUT -o ${FAR_LINK} -j REJECT`);
-}
-
-const removeNetwork = () =>
-  run(`ip link delete ${LINK} 2>/dev/null || true; ip netns delete ${SPACE} 2>/dev/null || true`);
-
-const inside = ['nsenter', `--net=/run/netns/${SPACE}`];
-
-const reach = (port: string) =>
-  execute('nsenter', [
-    `--net=/run/netns/${SPACE}`,
+const reach = (port: number) =>
+  execute(space.inside[0] ?? '', [
+    ...space.inside.slice(1),
     'timeout',
     '2',
     'bash',
     '-c',
-    `exec 3<>/dev/tcp/${HERE}/${port}`,
+    `exec 3<>/dev/tcp/${space.here}/${port}`,
   ]);
 
 const FARM = `
@@ -70,7 +46,8 @@ describe('a worker on another network, from which only the port of the master ca
     dir = await mkdtemp(join(tmpdir(), 'impgem-far-'));
     farm = await startFarm({ masterEnv: { IMPGEM_HOST: '0.0.0.0' } });
     await farm.apply(FARM);
-    await makeNetwork(new URL(farm.url).port);
+    space = await NetworkSpace.make(`impgem-${process.pid}`);
+    await space.allowOnly(port());
   });
   afterEach(async () => {
     for (const worker of farm.workers.splice(1)) await worker.stop();
@@ -79,16 +56,17 @@ describe('a worker on another network, from which only the port of the master ca
   });
   afterAll(async () => {
     await farm?.stop();
-    await removeNetwork();
+    await space?.remove();
     await unmountBelow(dir);
     await rm(dir, { recursive: true, force: true });
   });
 
+  const port = () => Number(new URL(farm.url).port);
   const addFarWorker = (name: string, env: Record<string, string> = {}) =>
     farm.addWorker('far', {
-      prefix: inside,
+      prefix: space.inside,
       env: {
-        IMPGEM_MASTER_URL: `http://${HERE}:${new URL(farm.url).port}`,
+        IMPGEM_MASTER_URL: `http://${space.here}:${port()}`,
         IMPGEM_ALLOW_INSECURE: '1',
         IMPGEM_WORKER_DATA: join(dir, name),
         // the engine may be shared: ranges of their own keep the slots' networks apart
@@ -107,8 +85,8 @@ describe('a worker on another network, from which only the port of the master ca
   };
 
   it('reaches nothing but that port', async () => {
-    await reach(new URL(farm.url).port);
-    await expect(reach('1')).rejects.toThrow();
+    await reach(port());
+    await expect(reach(1)).rejects.toThrow();
   });
 
   it('registers with a token and runs a build on the same engine', async () => {
@@ -123,7 +101,7 @@ describe('a worker on another network, from which only the port of the master ca
     engine = new Program(
       'dockerd',
       [
-        ...inside,
+        ...space.inside,
         'dockerd',
         '--data-root',
         data,

@@ -1,10 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Page, Worker } from '@impgem/client';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { eventually } from './eventually.js';
-import { startFarm, type Farm } from './farm.js';
+import { Refused, startFarm, type Farm } from './farm.js';
 import { Program, ROOT } from './program.js';
 
 const COUNT = `
@@ -15,6 +16,12 @@ builders:
         run: i=0; while [ $i -lt 40 ]; do i=$((i + 1)); echo $i; sleep 0.2; done
 `;
 const COUNTED = Array.from({ length: 40 }, (_, n) => `${n + 1}\n`).join('');
+
+/** When the worker has connected: the same as long as its socket is. */
+async function connection(farm: Farm): Promise<string | null | undefined> {
+  const { items } = await farm.api<Page<Worker>>('GET', '/workers');
+  return items[0]?.connectedAt;
+}
 
 describe('while something is down', () => {
   let database: TestDatabase;
@@ -52,17 +59,43 @@ describe('while something is down', () => {
     await farm.apply(COUNT);
     const request = await farm.request('count');
     const running = await farm.untilBuild(request.id, ['running']);
+    const connectedAt = await connection(farm);
     const restore = await database.cutOff();
     try {
       const ready = new URL('/health/ready', farm.url);
       await eventually(async () => (await fetch(ready)).status === 503, { what: 'not ready' });
+      const refused = await farm.request('count').catch((error: unknown) => error);
+      expect(refused).toBeInstanceOf(Refused);
+      expect(refused).toMatchObject({ status: 503, body: { code: 'database-unavailable' } });
     } finally {
       await restore();
     }
     const build = await farm.untilBuild(request.id);
+    expect(await connection(farm)).toBe(connectedAt);
     expect(build).toMatchObject({ id: running.id, result: 'success', attempt: 1 });
     expect((await farm.log(build.id, 0, '?stream=stdout')).toString()).toBe(COUNTED);
   });
+
+  it.each(['SIGKILL', 'SIGINT'] as const)(
+    'a build goes on when the database of the master gets %s',
+    async (signal) => {
+      farm = await startFarm({ executor: 'host' });
+      await farm.apply(COUNT);
+      const request = await farm.request('count');
+      await farm.untilBuild(request.id, ['running']);
+      const connectedAt = await connection(farm);
+      const file = join(farm.dataDir, 'master/postgres/data/postmaster.pid');
+      const pid = Number((await readFile(file, 'utf8')).split('\n')[0]);
+      process.kill(pid, signal);
+      await farm.master.line(
+        (text) => text.includes('"msg":"database started"') && !text.includes(`"pid":${pid}`),
+      );
+      const build = await farm.untilBuild(request.id);
+      expect(build).toMatchObject({ result: 'success', attempt: 1 });
+      expect((await farm.log(build.id, 0, '?stream=stdout')).toString()).toBe(COUNTED);
+      expect(await connection(farm)).toBe(connectedAt);
+    },
+  );
 
   it('a build goes on while the master is killed and started again', async () => {
     farm = await startFarm({ executor: 'host' });

@@ -6,7 +6,10 @@ import { promisify } from 'node:util';
 const execute = promisify(execFile);
 
 /** Makes a git repository with one commit of these files; returns its address. */
-export async function makeRepository(dir: string, files: Record<string, string>): Promise<string> {
+export async function makeRepository(
+  dir: string,
+  files: Record<string, string | Buffer>,
+): Promise<string> {
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(join(dir, path)), { recursive: true });
     await writeFile(join(dir, path), text);

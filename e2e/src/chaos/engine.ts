@@ -1,0 +1,79 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../eventually.js';
+import { engineTools, imageTools } from './tools.js';
+
+const { startEngine, findEngine, engineVersion, ask, hasImage } = engineTools;
+const { ensureImage, QUICK_START_IMAGE } = imageTools;
+const USUAL = 'unix:///var/run/docker.sock';
+
+/** The image of the steps. */
+export const IMAGE = QUICK_START_IMAGE;
+
+/** The engine of a run: one of its own when we are root, which alone may be killed; else the machine's. */
+export class Engine {
+  private constructor(
+    readonly host: string,
+    private readonly dir: string,
+    private end: () => Promise<void>,
+    readonly isOwn: boolean,
+  ) {}
+
+  static async start(dir: string): Promise<Engine> {
+    const isOwn = process.getuid?.() === 0;
+    const { host, stop } = await (isOwn ? startEngine : findEngine)(dir);
+    const engine = new Engine(host, dir, stop, isOwn);
+    try {
+      await engine.#fetchImage();
+      return engine;
+    } catch (error) {
+      await engine.stop();
+      throw error;
+    }
+  }
+
+  /** `kill -9` of dockerd, which takes its containerd along. The containers go on. */
+  async kill(): Promise<void> {
+    const containerd = join(this.dir, 'docker/exec/containerd/containerd.pid');
+    const [first, second] = [join(this.dir, 'docker/docker.pid'), containerd].map((file) =>
+      Number(readFileSync(file, 'utf8')),
+    ) as [number, number];
+    process.kill(first, 'SIGKILL');
+    // a new dockerd would take a dying containerd, or a zombie, for one that it can use
+    await eventually(() => !alive(first) && !alive(second), { what: 'the end of the engine' });
+    rmSync(containerd, { force: true });
+  }
+
+  /** Starts it again, if it does not run. */
+  async revive(): Promise<void> {
+    if (await engineVersion(this.host)) return;
+    const { stop } = await startEngine(this.dir);
+    this.end = stop;
+  }
+
+  async stop(): Promise<void> {
+    await this.end();
+    // its last child may still be on the way
+    await sleep(100);
+  }
+
+  /** From the machine's engine, when it has it: that takes no registry. */
+  async #fetchImage(): Promise<void> {
+    if (await hasImage(this.host, IMAGE)) return;
+    if (await hasImage(USUAL, IMAGE).catch(() => false)) {
+      const image = await ask(USUAL, 'GET', `/images/${encodeURIComponent(IMAGE)}/get`);
+      const loaded = await ask(this.host, 'POST', '/images/load?quiet=1', { body: image });
+      for await (const _ of loaded);
+    }
+    await ensureImage(this.host, IMAGE);
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
+}

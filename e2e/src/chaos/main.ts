@@ -1,0 +1,127 @@
+/**
+ * `npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--verbose] [--write]`: real programs, a real build that
+ * writes, and faults while it does. Ends with 1 when a round fails, and prints how to see it again. `--long` instead
+ * has one build count aloud for three minutes while all around it is killed in turn.
+ */
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ALL_KINDS, type Kind } from './faults.js';
+import { Ground } from './ground.js';
+import { ordeal } from './ordeal.js';
+import { FULL, SMALL, STEPS } from './output.js';
+import { planRound } from './plan.js';
+import { Totals, writeReliability } from './report.js';
+import { playRound, type RoundReport } from './round.js';
+
+const write = (text: string): boolean => process.stdout.write(text);
+const print = (text: string): boolean => write(`${text}\n`);
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '13' },
+    seed: { type: 'string', default: '1' },
+    only: { type: 'string' },
+    long: { type: 'boolean', default: false },
+    small: { type: 'boolean', default: false },
+    verbose: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+  },
+});
+
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    if (!stopping.signal.aborted) process.stderr.write('stopping after this round …\n');
+    stopping.abort();
+  });
+
+async function main(): Promise<number> {
+  const rounds = Number(values.rounds);
+  const seed = Number(values.seed);
+  if (!Number.isSafeInteger(rounds) || rounds < 1 || !Number.isSafeInteger(seed)) {
+    process.stderr.write('--rounds and --seed are whole numbers\n');
+    return 2;
+  }
+  const only = ALL_KINDS.find((kind) => kind.startsWith(values.only ?? '\0'));
+  if (values.only && !only) {
+    process.stderr.write(`--only: ${values.only} begins none of ${ALL_KINDS.join('; ')}\n`);
+    return 2;
+  }
+  if (values.long) return long();
+  const totals = await play(rounds, seed, only);
+  print(`\n${totals.table()}\n`);
+  if (values.write) writeReliability(command(rounds, seed), totals);
+  print(totals.summary);
+  return totals.failed > 0 || stopping.signal.aborted ? 1 : 0;
+}
+
+async function play(rounds: number, seed: number, only: Kind | undefined): Promise<Totals> {
+  const totals = new Totals();
+  const ground = await Ground.lay(values.small ? SMALL : FULL);
+  try {
+    const choice = { root: ground.engine.isOwn, steps: STEPS, ...(only ? { only } : {}) };
+    for (let round = 0; round < rounds && !stopping.signal.aborted; round++) {
+      const report = await playRound(ground, planRound(seed + round, choice));
+      totals.add(report);
+      tell(report);
+    }
+    return totals;
+  } finally {
+    await ground.clear();
+  }
+}
+
+const LONG_S = 180;
+
+async function long(): Promise<number> {
+  const dataDir = await mkdtemp(join(tmpdir(), 'impgem-ordeal-'));
+  let problems: string[];
+  try {
+    await chmod(dataDir, 0o755);
+    const { build, attempts, log, expected } = await ordeal({
+      dataDir,
+      seconds: LONG_S,
+      say: write,
+    });
+    print(
+      `attempts ${attempts}, result ${build.result}, ${log.length} of ${expected.length} bytes`,
+    );
+    problems = [
+      ...(build.result === 'success' ? [] : [`the result is ${build.result}`]),
+      ...(attempts === 1 ? [] : [`it took ${attempts} attempts`]),
+      ...(log === expected ? [] : ['the log is not what was written']),
+    ];
+  } catch (error) {
+    problems = [String(error)];
+  } finally {
+    await rm(dataDir, { recursive: true, force: true });
+  }
+  for (const problem of problems) print(`FAILED: ${problem}`);
+  print(problems.length === 0 ? '1 rounds passed, 0 failed' : '0 rounds passed, 1 failed');
+  return problems.length === 0 ? 0 : 1;
+}
+
+function tell(report: RoundReport): void {
+  const { plan, hits, attempts, bytes, seconds, problems, kept, course } = report;
+  const told = hits.map(({ kind, writing }) => (writing ? kind : `${kind} (missed)`)).join(' + ');
+  const verdict = problems.length === 0 ? 'ok    ' : 'FAILED';
+  print(
+    `${verdict} seed ${plan.seed}: ${told}; attempts ${attempts}, ${(bytes / 1e6).toFixed(0)} MB, ${seconds.toFixed(0)} s`,
+  );
+  if (problems.length > 0 || values.verbose) for (const line of course) print(`  ${line}`);
+  if (problems.length === 0) return;
+  for (const problem of problems) print(`  ${problem.replaceAll('\n', '\n  ')}`);
+  print(`  logs: ${kept}\n  again: ${command(1, plan.seed)}`);
+}
+
+function command(rounds: number, seed: number): string {
+  const more = [
+    ...(values.only ? [`--only '${values.only}'`] : []),
+    ...(values.small ? ['--small'] : []),
+  ];
+  return ['npm run chaos --', `--rounds ${rounds}`, `--seed ${seed}`, ...more].join(' ');
+}
+
+process.exitCode = await main();

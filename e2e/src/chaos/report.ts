@@ -1,0 +1,99 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../program.js';
+import { ALL_KINDS, type Kind } from './faults.js';
+import type { RoundReport } from './round.js';
+
+interface KindTotals {
+  faults: number;
+  hits: number;
+  rounds: number;
+  attempts: number;
+  bytes: number;
+  leaks: number;
+}
+
+export class Totals {
+  passed = 0;
+  failed = 0;
+  seconds = 0;
+  readonly #all = nothing();
+  readonly #kinds = new Map<Kind, KindTotals>(ALL_KINDS.map((kind) => [kind, nothing()]));
+
+  add(report: RoundReport): void {
+    if (report.problems.length === 0) this.passed += 1;
+    else this.failed += 1;
+    this.seconds += report.seconds;
+    const { hits, attempts, bytes, leaks } = report;
+    const kinds = new Set(hits.map(({ kind }) => kind));
+    for (const totals of [this.#all, ...[...kinds].map((kind) => this.#kinds.get(kind))]) {
+      if (!totals) continue;
+      totals.rounds += 1;
+      totals.attempts += attempts;
+      totals.bytes += bytes;
+      totals.leaks += leaks.length;
+    }
+    for (const { kind, writing } of hits) {
+      for (const totals of [this.#all, this.#kinds.get(kind)]) {
+        if (!totals) continue;
+        totals.faults += 1;
+        if (writing) totals.hits += 1;
+      }
+    }
+  }
+
+  /** As a Markdown table. */
+  table(): string {
+    const rows = [...this.#kinds].filter(([, { faults }]) => faults > 0);
+    return [
+      '| fault | rounds | hits on a writing build | attempts | bytes compared | leaks |',
+      '| --- | ---: | ---: | ---: | ---: | ---: |',
+      ...rows.map(([kind, totals]) => row(kind, totals)),
+      row('all', this.#all),
+    ].join('\n');
+  }
+
+  get summary(): string {
+    return `${this.passed} rounds passed, ${this.failed} failed`;
+  }
+}
+
+const nothing = (): KindTotals => ({
+  faults: 0,
+  hits: 0,
+  rounds: 0,
+  attempts: 0,
+  bytes: 0,
+  leaks: 0,
+});
+const number = (value: number): string => value.toLocaleString('en-US');
+
+function row(name: string, { faults, hits, rounds, attempts, bytes, leaks }: KindTotals): string {
+  return `| ${[name, number(rounds), `${number(hits)} of ${number(faults)}`, number(attempts), number(bytes), number(leaks)].join(' | ')} |`;
+}
+
+const PAGE = join(ROOT, 'docs/reliability.md');
+const BEGIN = '<!-- chaos: written by `npm run chaos -- --write` -->';
+const END = '<!-- end of chaos -->';
+
+/** Puts the totals between the marks of docs/reliability.md; adds the page or the part when it is not there. */
+export function writeReliability(command: string, totals: Totals): void {
+  const minutes = Math.round(totals.seconds / 60);
+  const part = [
+    BEGIN,
+    '',
+    `\`${command}\`, in ${minutes} minutes: ${totals.summary}.`,
+    '',
+    totals.table(),
+    '',
+    END,
+  ].join('\n');
+  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Reliability\n';
+  const begin = page.indexOf(BEGIN);
+  const end = page.indexOf(END);
+  const next =
+    begin >= 0 && end > begin
+      ? page.slice(0, begin) + part + page.slice(end + END.length)
+      : `${page.trimEnd()}\n\n## Chaos\n\n${part}\n`;
+  writeFileSync(PAGE, next);
+}
