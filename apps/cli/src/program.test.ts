@@ -160,6 +160,76 @@ describe('the command line', () => {
   });
 });
 
+describe('logs', () => {
+  beforeEach(() => {
+    master.answers.set('GET /builds/1', aBuild({ steps: [aStep(0, 'test')] }));
+  });
+
+  it('--search prints the lines with their numbers, of all answers', async () => {
+    const match = {
+      offset: 0,
+      length: 2,
+      stream: 'stdout',
+      at: 'T',
+      text: 'is ok',
+      start: 3,
+      end: 5,
+    };
+    const result = {
+      matches: [
+        { ...match, line: 7 },
+        { ...match, line: 9 },
+      ],
+      next: null,
+    };
+    master.answers.set('GET /builds/1/steps/0/log/search', result);
+    expect(await impgem('logs', '1', '--search', 'ok')).toMatchObject({
+      code: 0,
+      out: '7:is ok\n9:is ok\n',
+    });
+    const { out } = await impgem('--json', 'logs', '1', '--search', 'ok', '--regex');
+    expect(JSON.parse(out.split('\n')[0] ?? '')).toMatchObject({ step: 0, line: 7, text: 'is ok' });
+  });
+
+  it('--follow prints the log to its end, from where it is asked to', async () => {
+    const whole = runLine(['--url', url, '--token', 'x', 'logs', '1', '--follow']);
+    const log = await master.log(1, 0);
+    log.write('one\ntw');
+    log.write('o\n', 'stderr');
+    log.end();
+    expect([await whole.code, whole.said.out]).toEqual([0, 'one\ntwo\n']);
+
+    master.subscriptions.length = 0;
+    const argv = ['logs', '1', '--follow', '--timestamps', '--stream', 'stderr'];
+    const some = runLine(['--url', url, '--token', 'x', ...argv]);
+    const again = await master.log(1, 0);
+    again.write('one\n');
+    again.write('t', 'stderr', '2026-01-01T00:00:02Z');
+    again.write('wo', 'stderr', '2026-01-01T00:00:03Z');
+    again.end();
+    expect([await some.code, some.said.out]).toEqual([0, '2026-01-01T00:00:02Z two\n']);
+  });
+
+  it('--follow ends with Ctrl-C', async () => {
+    const abort = new AbortController();
+    const argv = ['--url', url, '--token', 'x', 'logs', '1', '--follow'];
+    const { code } = runLine(argv, { signal: abort.signal });
+    await master.log(1, 0);
+    abort.abort();
+    expect(await code).toBe(130);
+  });
+
+  it('refuses what does not go together', async () => {
+    for (const argv of [
+      ['--lines', '1-2', '--tail', '3'],
+      ['--tail', 'x'],
+      ['--search', 'a', '--follow'],
+      ['--regex'],
+    ])
+      expect([argv, (await impgem('logs', '1', ...argv)).code]).toEqual([argv, 2]);
+  });
+});
+
 describe('artifacts --download', () => {
   const content = Buffer.from('binary');
   const sha256 = createHash('sha256').update(content).digest('hex');

@@ -204,6 +204,34 @@ export interface Log {
   sha256: Partial<Record<StreamName, string>> | null;
 }
 
+/** A line of a log in which something was found. */
+export interface LogMatch {
+  /** From 1; lines of all streams together. */
+  line: number;
+  /** Of the first occurrence in the line, in bytes of the log. */
+  offset: number;
+  /** In bytes. */
+  length: number;
+  stream: StreamName;
+  at: string;
+  /** The line, or what lies around the occurrence in a long one. */
+  text: string;
+  /** Where the occurrence begins and ends in `text`. */
+  start: number;
+  end: number;
+}
+export interface LogSearchResult {
+  matches: LogMatch[];
+  /** Passed as `after` it goes on there; null when all is searched. */
+  next: string | null;
+  /** Bytes of the log that are searched. */
+  searched: number;
+  /** Bytes of the log. */
+  bytes: number;
+  /** Nothing will be added to the log any more. */
+  complete: boolean;
+}
+
 export interface BuildDetail extends Build {
   steps: Step[];
   artifacts: Artifact[];

@@ -21,6 +21,7 @@ export const PROBLEM_CODES = {
   'invalid-property': { status: 422, title: 'The property has a value that is not allowed' },
   'too-large': { status: 413, title: 'The request is too large' },
   'range-not-satisfiable': { status: 416, title: 'The range lies outside' },
+  'search-too-slow': { status: 422, title: 'The expression takes too long' },
   'too-many-requests': { status: 429, title: 'Too many requests' },
   internal: { status: 500, title: 'An error in the master' },
   'database-unavailable': { status: 503, title: 'The database does not answer' },

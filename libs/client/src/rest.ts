@@ -13,7 +13,7 @@ export interface ClientOptions {
   fetch?: Fetch;
 }
 
-type Query = Record<string, string | number | undefined>;
+type Query = Record<string, string | number | boolean | undefined>;
 interface Call {
   query?: Query;
   body?: unknown;
@@ -30,6 +30,41 @@ export interface BuildQuery extends PageQuery {
   builder?: string;
   state?: api.Build['state'];
   result?: api.Result;
+}
+
+/** One of `offset`, `stream`, `lines` and `tail`. */
+export interface LogQuery {
+  /** From this byte on. */
+  offset?: number;
+  stream?: api.StreamName;
+  /** Counted from 1: `12-40`, `12-`, `12`. */
+  lines?: string;
+  /** The last so many lines. */
+  tail?: number;
+  /** Each line begins with its time. */
+  timestamps?: boolean;
+}
+export interface LogSearchQuery {
+  q: string;
+  /** `q` is a regular expression. */
+  regex?: boolean;
+  ignoreCase?: boolean;
+  stream?: api.StreamName;
+  after?: string;
+  /** 100 unless given, at most 1000. */
+  limit?: number;
+}
+
+/** Walks through all answers of a search. */
+export async function* everyMatch(
+  search: (after: string | undefined) => Promise<api.LogSearchResult>,
+): AsyncGenerator<api.LogMatch> {
+  let after: string | undefined;
+  do {
+    const { matches, next } = await search(after);
+    yield* matches;
+    after = next ?? undefined;
+  } while (after !== undefined);
 }
 
 /** Walks through all pages of a list. */
@@ -133,12 +168,15 @@ function farm({ get, post, json, send }: Calls) {
       byNumber: (builder: string, number: number) =>
         get<api.BuildDetail>(at`builders/${builder}/builds/${number}`),
       cancel: (id: number, reason?: string) => post<api.Build>(at`builds/${id}/cancel`, { reason }),
-      /** The bytes of a step's log, from an offset on; of one stream when asked. */
-      log: (id: number, step: number, from: { offset?: number; stream?: api.StreamName } = {}) =>
+      /** The bytes of a step's log: from an offset on, of one stream, some lines, each with its time. */
+      log: (id: number, step: number, { offset, ...query }: LogQuery = {}) =>
         send('GET', at`builds/${id}/steps/${step}/log`, {
-          query: { stream: from.stream },
-          headers: range(from.offset),
+          query: { ...query },
+          headers: range(offset),
         }),
+      /** Lines of a step's log in which something occurs; `everyMatch` goes on to the end. */
+      searchLog: (id: number, step: number, query: LogSearchQuery) =>
+        get<api.LogSearchResult>(at`builds/${id}/steps/${step}/log/search`, { ...query }),
       artifacts: (id: number, query: PageQuery = {}) =>
         get<api.Page<api.Artifact>>(at`builds/${id}/artifacts`, query),
       /** The bytes of an artifact, from an offset on. */

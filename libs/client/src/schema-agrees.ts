@@ -34,6 +34,8 @@ export const agrees: {
   FarmVersion: Agrees<api.FarmVersion, Schemas['FarmVersion']>;
   FileProblem: Agrees<api.FileProblem, Schemas['FileProblem']>;
   Log: Agrees<api.Log, Schemas['Log']>;
+  LogMatch: Agrees<api.LogMatch, Schemas['LogMatch']>;
+  LogSearchResult: Agrees<api.LogSearchResult, Schemas['LogSearchResult']>;
   NewRegistrationToken: Agrees<api.NewRegistrationToken, Schemas['NewRegistrationTokenDto']>;
   NewToken: Agrees<api.NewToken, Schemas['NewTokenDto']>;
   Problem: Agrees<api.Problem, Schemas['Problem']>;
@@ -59,6 +61,8 @@ export const agrees: {
   FarmVersion: true,
   FileProblem: true,
   Log: true,
+  LogMatch: true,
+  LogSearchResult: true,
   NewRegistrationToken: true,
   NewToken: true,
   Problem: true,

@@ -247,9 +247,32 @@ export interface paths {
         };
         /**
          * The log of a step, as far as it has come
-         * @description X-Log-Complete says whether more may come. Range counts bytes of the log; with `stream` there are no ranges.
+         * @description X-Log-Complete says whether more may come, X-Log-Bytes how much there is, X-Log-SHA256 what each stream adds up
+         *     to when it has ended. Range counts bytes of the log and goes with nothing else. With `lines` or `tail`, X-Log-Lines
+         *     says which lines of how many these are (`12-40/977`) and X-Log-Offset at which byte they begin.
          */
         get: operations["logs_read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/builds/{id}/steps/{index}/log/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The lines of a log in which a text or an expression occurs
+         * @description Answers after two seconds at the latest with what it has found; `next` says where to go on. A line beyond 64 KiB
+         *     is searched in parts.
+         */
+        get: operations["logs_search"];
         put?: never;
         post?: never;
         delete?: never;
@@ -683,6 +706,35 @@ export interface components {
             /** Format: date-time */
             createdAt: string;
         };
+        LogMatch: {
+            /** @description From 1 */
+            line: number;
+            /** @description Of the occurrence, in bytes of the log */
+            offset: number;
+            /** @description In bytes */
+            length: number;
+            /** @enum {string} */
+            stream: "system" | "stdout" | "stderr";
+            /** Format: date-time */
+            at: string;
+            /** @description The line, or what lies around the occurrence in a long one */
+            text: string;
+            /** @description Where the occurrence begins in `text` */
+            start: number;
+            end: number;
+        };
+        LogSearchResult: {
+            /** @description Lines with their first occurrence, in order */
+            matches: components["schemas"]["LogMatch"][];
+            /** @description Passed as `after` it goes on there; null when all is searched */
+            next: string | null;
+            /** @description Bytes of the log that are searched */
+            searched: number;
+            /** @description Bytes of the log */
+            bytes: number;
+            /** @description Nothing will be added to the log any more */
+            complete: boolean;
+        };
         BuildWish: {
             /** @description Name of the builder */
             builder: string;
@@ -947,7 +999,7 @@ export interface components {
             title: string;
             status: number;
             /** @enum {string} */
-            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "too-many-requests" | "internal" | "database-unavailable" | "database-full" | "stopping";
+            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "search-too-slow" | "too-many-requests" | "internal" | "database-unavailable" | "database-full" | "stopping";
             detail: string;
             problems?: {
                 path: string;
@@ -1546,6 +1598,12 @@ export interface operations {
             query?: {
                 /** @description Only what came on this stream */
                 stream?: "system" | "stdout" | "stderr";
+                /** @description Only these lines, counted from 1: `12-40`, `12-` to the end, `12` */
+                lines?: string;
+                /** @description Only the last so many lines */
+                tail?: number;
+                /** @description Begin each line with its time */
+                timestamps?: boolean;
             };
             header?: never;
             path: {
@@ -1563,6 +1621,49 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    logs_search: {
+        parameters: {
+            query: {
+                /** @description Only what came on this stream */
+                stream?: "system" | "stdout" | "stderr";
+                /** @description A text, or an expression; within one line */
+                q: string;
+                /** @description `q` is a JavaScript regular expression */
+                regex?: boolean;
+                /** @description Capital letters count like small ones */
+                ignoreCase?: boolean;
+                /** @description `next` of the answer before */
+                after?: string;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                id: number;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogSearchResult"];
                 };
             };
             /** @description A problem */

@@ -4,11 +4,12 @@ import { LogsController } from './logs.controller.js';
 import { Logs } from './logs.js';
 import { Partitions } from './partitions.js';
 import { Sealer } from './sealer.js';
+import { LogSearch } from './search.js';
 
 @Module({
   imports: [EventsModule],
   controllers: [LogsController],
-  providers: [Logs, Partitions, Sealer],
+  providers: [Logs, LogSearch, Partitions, Sealer],
   exports: [Logs],
 })
 export class LogsModule {}
