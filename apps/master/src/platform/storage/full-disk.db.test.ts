@@ -51,13 +51,7 @@ asRoot('a master whose disk, with its embedded database, is full', () => {
 
   it('refuses with a code, says why, and goes on by itself when there is room', async () => {
     expect(await make('before')).toEqual({ status: 201 });
-    // The database writes too meanwhile: what is free is known when nothing is.
-    const block = Buffer.alloc(64 * 1024);
-    for (let full = false; !full;)
-      await appendFile(path.join(dataDir, 'ballast'), block).catch((error: unknown) => {
-        expect(error).toMatchObject({ code: 'ENOSPC' });
-        full = true;
-      });
+    await fill(path.join(dataDir, 'ballast'));
     // Postgres writes for a while into what it has.
     let refused = await make('full');
     for (let n = 0; refused.status === 201; n++) {
@@ -84,3 +78,13 @@ asRoot('a master whose disk, with its embedded database, is full', () => {
     expect(names).toEqual([{ name: 'after' }, { name: 'before' }]);
   }, 120_000);
 });
+
+/** The database writes too meanwhile: how much is free is known when nothing is. */
+async function fill(file: string): Promise<void> {
+  const block = Buffer.alloc(64 * 1024);
+  try {
+    for (;;) await appendFile(file, block);
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'ENOSPC' });
+  }
+}
