@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { FarmError } from '@impgem/kit';
-import { copyDatabase, startMaster, type Master } from './master.js';
+import { copyFarm, startMaster, type Master } from './master.js';
 import { examineDatabase } from './platform/database/examine-database.js';
 import type { EmbeddedPostgres } from './platform/database/embedded-postgres.js';
 import { logger, readConfig, setLogLevel } from './platform/index.js';
@@ -40,21 +40,20 @@ process.on('uncaughtException', (err) => {
 });
 
 const USAGE =
-  'usage: main.js [examine | backup FILE | restore FILE]; settings are in docs/configuration.md';
+  'usage: main.js [examine | backup FOLDER | restore FOLDER]; settings are in docs/configuration.md';
 
 try {
   const config = readConfig();
   setLogLevel(config.logLevel);
-  const [command, file, ...more] = process.argv.slice(2);
-  if (command === 'examine' && file === undefined) {
+  const [command, folder, ...more] = process.argv.slice(2);
+  if (command === 'examine' && folder === undefined) {
     process.stdout.write(`${JSON.stringify(await examineDatabase(config))}\n`);
     process.exit(0);
   }
   if (command !== undefined) {
     const isKnown = command === 'backup' || command === 'restore';
-    if (!isKnown || file === undefined || more.length > 0) throw new FarmError('usage', USAGE);
-    await copyDatabase(command, file, config);
-    process.exit(0);
+    if (!isKnown || folder === undefined || more.length > 0) throw new FarmError('usage', USAGE);
+    process.exit((await copyFarm(command, folder, config)) ? 0 : 1);
   }
   master = await startMaster(config, {
     signal: starting.signal,

@@ -121,22 +121,31 @@ export interface StartOptions {
   onPostgres?: (postgres: EmbeddedPostgres) => void;
 }
 
-/** Writes the database into a file, beside a running master or without one; or fills an empty one from a file. */
-export async function copyDatabase(
+/**
+ * Writes the farm into a folder, beside a running master or without one; or fills an empty one from a folder. Answers
+ * whether all files were there.
+ */
+export async function copyFarm(
   direction: 'backup' | 'restore',
-  file: string,
+  folder: string,
   config: MasterConfig,
-): Promise<void> {
+): Promise<boolean> {
   const endings = new Endings();
   try {
     await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
     const url = config.databaseUrl ?? (await startPostgres(config, endings)).url;
-    const rows = await (direction === 'backup' ? backup : restore)(url, path.resolve(file));
-    const blobs = path.join(config.dataDir, 'blobs');
-    log.info(
-      { file, rows, blobs },
-      `${direction} done; artifacts are files in the folder blobs: copy it too`,
+    const place = { url, blobs: path.join(config.dataDir, 'blobs') };
+    const { lost, ...done } = await (direction === 'backup' ? backup : restore)(
+      place,
+      path.resolve(folder),
     );
+    log.info({ folder, ...done }, `${direction} done`);
+    if (lost.length > 0)
+      log.error(
+        { sha256: lost.slice(0, 20), lost: lost.length },
+        'files of artifacts or long logs are missing or damaged where they were copied from; all else is there',
+      );
+    return lost.length === 0;
   } finally {
     await endings.run();
   }

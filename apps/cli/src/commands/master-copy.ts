@@ -4,19 +4,20 @@ import { programOf } from '../up/programs.js';
 import { runProgram } from '../up/run-program.js';
 import { onlyGiven } from './master-run.js';
 
-/** `impgem backup` and `impgem restore`: the master program itself copies its database, so no client is needed. */
+/** `impgem backup` and `impgem restore`: the master program itself copies the farm, so no client is needed. */
 export function addBackupAndRestore(program: Command, { exit }: Cli): void {
   const does = {
-    backup: 'write all rows of the database to a file; the blobs folder is copied by you',
-    restore: 'fill an empty database from such a file',
+    backup:
+      'write the farm (database, artifacts, logs) into a folder; again into the same one copies only files that are new',
+    restore: 'fill an empty farm from such a folder',
   };
   for (const direction of ['backup', 'restore'] as const)
     program
-      .command(`${direction} <file>`)
+      .command(`${direction} <folder>`)
       .description(does[direction])
       .option('--data <folder>', 'as IMPGEM_DATA')
-      .action(async (file: string, options: { data?: string }) => {
+      .action(async (folder: string, options: { data?: string }) => {
         const env = onlyGiven({ IMPGEM_DATA: options.data });
-        exit(await runProgram(programOf('master'), env, [direction, file]));
+        exit(await runProgram(programOf('master'), env, [direction, folder]));
       });
 }

@@ -2,8 +2,7 @@ import { join } from 'node:path';
 import { Injectable } from '@nestjs/common';
 import type { Artifact } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
-import { Database, MasterConfig } from '../platform/index.js';
-import { BlobStore } from './blobs.js';
+import { BlobStore, Database, MasterConfig } from '../platform/index.js';
 import { artifactPathProblem } from './path.js';
 
 /** What builds left behind. */

@@ -11,8 +11,14 @@ import { FarmError } from '@impgem/kit';
 import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
-import { Database, DataDisk, isOutage, logger, MasterConfig } from '../platform/index.js';
-import { BlobStore } from './blobs.js';
+import {
+  BlobStore,
+  Database,
+  DataDisk,
+  isOutage,
+  logger,
+  MasterConfig,
+} from '../platform/index.js';
 import { OpenFiles } from './open-files.js';
 import { artifactPathProblem, foldedPath } from './path.js';
 

@@ -1,8 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BlobStore } from '../artifacts/index.js';
-import type { Database } from '../platform/index.js';
+import { BlobStore, type Database } from '../platform/index.js';
 import type { StoredChunk } from './chunk.js';
 import { CHUNK_COLUMNS, readRows, toChunk, type ChunkRow, type LogRef } from './log-rows.js';
 import { ENTRY, FOOTER, SealedParts } from './sealed-format.js';

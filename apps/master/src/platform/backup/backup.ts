@@ -1,20 +1,25 @@
 /**
- * The whole database as one file, without PostgreSQL's client programs, so that a new major of the embedded
- * server never locks a farm out. Gzipped lines of JSON:
+ * A farm as a folder, without PostgreSQL's client programs, so that a new major of the embedded server never locks a
+ * farm out: `database.gz`, and `blobs` with the files that its rows name (artifacts and long logs). A second backup into
+ * the same folder copies only blobs that are new, and puts its `database.gz` in the place of the first. That file is
+ * gzipped lines of JSON:
  *
  *     {"impgem":"backup","format":1,"migrations":[…]}      which schema it has
  *     {"table":"builders"}                                 then its rows, one a line, parents before children
  *     {"end":true,"rows":1234}                             without this line it is half a file
  *
- * It holds hashes of tokens, never secrets; artifacts and sealed logs lie in the data folder's `blobs`.
+ * It holds hashes of tokens, never secrets.
  */
 import { createReadStream, createWriteStream } from 'node:fs';
-import { rename } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
+import path from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { FarmError } from '@impgem/kit';
 import { Client, escapeIdentifier } from 'pg';
+import { BlobStore } from '../storage/blobs.js';
+import { copyBlobs, type BlobCopies } from './copy-blobs.js';
 import { connectionSettings } from '../database/database.js';
 import { MIGRATIONS_TABLE, migrationSource } from '../database/data-source.js';
 import { migrate } from '../database/migrate.js';
@@ -30,11 +35,22 @@ interface Head {
   migrations: string[];
 }
 
+/** Where a farm's rows and files are. */
+export interface Place {
+  url: string;
+  /** Folder of its blobs. */
+  blobs: string;
+}
+
+export interface Copied extends BlobCopies {
+  rows: number;
+}
+
 /**
- * Writes what is committed now, from one snapshot; masters may go on. Resolves with the number of rows. The file
- * appears under its name when it is whole.
+ * Writes what is committed now, from one snapshot; masters may go on. `database.gz` appears under its name when all is
+ * there. Rejects with `FarmError('empty-database')`.
  */
-export async function backup(url: string, file: string): Promise<number> {
+export async function backup({ url, blobs }: Place, folder: string): Promise<Copied> {
   const client = new Client(connectionSettings(url));
   await client.connect();
   try {
@@ -49,19 +65,28 @@ export async function backup(url: string, file: string): Promise<number> {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     // Taken before the snapshot: a partition that goes away after it would be missed, and what it was sealed into too.
     await client.query('LOCK TABLE log_chunks IN ACCESS SHARE MODE');
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const file = databaseIn(folder);
     const half = `${file}.part`;
     const count = { rows: 0 };
     await pipeline(
       Readable.from(linesOf(client, count)),
       createGzip(),
-      createWriteStream(half, { mode: 0o600 }),
+      createWriteStream(half, { mode: 0o600, flush: true }),
     );
+    const copies = await copyBlobs(client, {
+      from: new BlobStore(blobs),
+      to: new BlobStore(path.join(folder, 'blobs')),
+      half: path.join(folder, 'blob.part'),
+    });
     await rename(half, file);
-    return count.rows;
+    return { rows: count.rows, ...copies };
   } finally {
     await client.end();
   }
 }
+
+const databaseIn = (folder: string): string => path.join(folder, 'database.gz');
 
 async function* linesOf(client: Client, count: { rows: number }): AsyncGenerator<string> {
   const { rows: ran } = await client.query<{ name: string }>(
@@ -117,19 +142,21 @@ async function tablesInOrder(client: Client): Promise<string[]> {
 }
 
 /**
- * Fills an empty database from a file, then brings its schema to this version. All or nothing: the rows come in
- * one transaction, after the file was read to its end once. Rejects with `FarmError`: `backup-broken`,
- * `database-not-empty`, `database-newer`.
+ * Fills an empty database and the folder of its blobs from a backup, then brings the schema to this version. All or
+ * nothing: the rows come in one transaction, after the file was read to its end once, and are committed when the files
+ * are there. Rejects with `FarmError`: `backup-broken`, `database-not-empty`, `database-newer`.
  */
-export async function restore(url: string, file: string): Promise<number> {
+export async function restore({ url, blobs }: Place, folder: string): Promise<Copied> {
+  const file = databaseIn(folder);
   const { head, rows } = await check(file);
   const known = new Set(MIGRATIONS.map(({ name }) => name));
   const unknown = head.migrations.filter((name) => !known.has(name));
   if (unknown.length > 0)
     throw new FarmError(
       'database-newer',
-      `${file} was made by a newer master (${unknown.join(', ')}): restore it with that version`,
+      `${folder} was made by a newer master (${unknown.join(', ')}): restore it with that version; nothing was changed`,
     );
+  let copies: BlobCopies;
   const client = new Client(connectionSettings(url));
   await client.connect();
   try {
@@ -137,13 +164,18 @@ export async function restore(url: string, file: string): Promise<number> {
     await migrateAsBackedUp(url, head.migrations);
     await client.query('BEGIN');
     await fill(client, file);
+    copies = await copyBlobs(client, {
+      from: new BlobStore(path.join(folder, 'blobs')),
+      to: new BlobStore(blobs),
+      half: path.join(blobs, 'restored.part'),
+    });
     await client.query('COMMIT');
   } finally {
     await client.end();
   }
   const source = await migrationSource(url).initialize();
   await migrate(source).finally(() => source.destroy());
-  return rows;
+  return { rows, ...copies };
 }
 
 async function refuseFull(client: Client): Promise<void> {

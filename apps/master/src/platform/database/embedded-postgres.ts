@@ -164,8 +164,8 @@ async function checkMajor(place: Omit<Place, 'password'>, found: string): Promis
   throw new FarmError(
     'data-folder-version',
     `${place.data} was made by PostgreSQL ${found}, this version of Imp Gem brings PostgreSQL ${ours}. ` +
-      `Nothing was changed. With the version of Imp Gem that made it run \`impgem backup FILE\`, then move the folder away ` +
-      `and run \`impgem restore FILE\` with this version; or set DATABASE_URL to a PostgreSQL ${found} server that serves it.`,
+      `Nothing was changed. With the version of Imp Gem that made it run \`impgem backup FOLDER\`, then move the folder away ` +
+      `and run \`impgem restore FOLDER\` with this version; or set DATABASE_URL to a PostgreSQL ${found} server that serves it.`,
   );
 }
 

@@ -38,8 +38,8 @@ async function examineEmbedded({ dataDir }: MasterConfig): Promise<Finding[]> {
     return [
       fail(
         `the database in ${dataDir} was made by PostgreSQL ${made}, this version brings ${ours}`,
-        'with the version of Imp Gem that made it: impgem backup FILE; then move the folder away, and with this one: ' +
-          'impgem restore FILE',
+        'with the version of Imp Gem that made it: impgem backup FOLDER; then move the folder away, and with this one: ' +
+          'impgem restore FOLDER',
       ),
     ];
   if (url === undefined)
@@ -73,7 +73,7 @@ async function examineServer(url: string, what: string): Promise<Finding[]> {
     if (!rows[0]?.there)
       return [
         answers,
-        warn('it is empty', 'the first start of a master, or impgem restore FILE, fills it'),
+        warn('it is empty', 'the first start of a master, or impgem restore FOLDER, fills it'),
       ];
     const ran = await client.query<{ name: string }>(
       `SELECT name FROM ${MIGRATIONS_TABLE} ORDER BY id`,
@@ -104,6 +104,6 @@ function schema(ran: readonly string[]): Finding {
   if (pending.length === 0) return ok("its schema is this version's");
   return warn(
     `${pending.length} migrations are pending (${pending.join(', ')})`,
-    'the next start of a master runs them; make a backup first: impgem backup FILE',
+    'the next start of a master runs them; make a backup first: impgem backup FOLDER',
   );
 }

@@ -14,6 +14,13 @@ export class BlobStore {
     return join(this.folder, sha256.slice(0, 2), sha256);
   }
 
+  has(sha256: string): Promise<boolean> {
+    return stat(this.path(sha256)).then(
+      (found) => found.isFile(),
+      () => false,
+    );
+  }
+
   /** Makes a file a blob: synced, then renamed. The file must be on the same file system; it is gone afterwards. */
   async adopt(file: string, sha256: string): Promise<void> {
     const target = this.path(sha256);
