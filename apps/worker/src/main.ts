@@ -18,7 +18,7 @@ import { Disk } from './disk/index.js';
 import { createExecutor, type Executor } from './executor/index.js';
 import { credentialOf } from './registration.js';
 import { dial, Session } from './session/index.js';
-import { Spool } from './spool/index.js';
+import { Budget, Spool } from './spool/index.js';
 import { checkout } from './workspace/index.js';
 
 /** Exit codes. */
@@ -110,7 +110,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
     {
       executor,
       uploads,
-      spool: new Spool(join(config.dataDir, 'spool'), config.spoolQuota),
+      spool: new Spool(join(config.dataDir, 'spool'), new Budget(config.spoolQuota)),
       checkout: (order) =>
         checkout({
           ...order,

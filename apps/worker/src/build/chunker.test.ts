@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import * as fc from 'fast-check';
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import type { LogState } from '../spool/index.js';
 import {
   Chunker,
   CHUNK_BYTES,
@@ -44,6 +46,32 @@ const mask = (): Mask => {
     end: () => ({ masked: new Uint8Array(0), rawEnd }),
   };
 };
+
+/** Takes `sss` for a secret wherever it is cut, and holds back what may be its beginning, to the end if need be. */
+const holding = (): Mask => {
+  let held = '';
+  let rawEnd = 0;
+  return {
+    take: (bytes) => {
+      const text = (held + Buffer.from(bytes).toString('latin1')).replaceAll('sss', '*');
+      const at = text.search(/s{1,2}$/);
+      held = at < 0 ? '' : text.slice(at);
+      rawEnd += bytes.length;
+      const masked = Buffer.from(at < 0 ? text : text.slice(0, at), 'latin1');
+      return { masked, rawEnd: rawEnd - held.length };
+    },
+    end: () => ({ masked: Buffer.from(held, 'latin1'), rawEnd }),
+  };
+};
+
+/** How far a journal with these chunks tells of the log. */
+function stateOf(chunks: readonly Chunk[]): LogState {
+  const ends: LogState['ends'] = {};
+  for (const { stream, rawEnd: raw, maskedEnd: masked } of chunks)
+    ends[stream] = { raw, masked, unbroken: masked, crc32: crc32(joined(chunks, stream)) };
+  const last = chunks.at(-1);
+  return { bytes: last ? last.offset + last.bytes.length : 0, ends, system: '' };
+}
 
 describe('Chunker', () => {
   it('cuts at once after quiet, then 100 ms after the first waiting byte, however it drips', () => {
@@ -163,5 +191,42 @@ describe('Chunker', () => {
     expect(Object.keys(sum.sha256)).toEqual(['system']);
     expect(chunks.at(-1)?.offset).toBe(sum.bytes - (chunks.at(-1)?.bytes.length ?? 0));
     expect(chunks.findLast(({ stream }) => stream === 'stdout')?.rawEnd).toBe(150_011);
+  });
+
+  it('masks the same whoever wrote the beginning, and counts raw bytes on', () => {
+    const text = fc.string({ unit: fc.constantFrom('s', 's', 'a', '\n'), maxLength: 30 });
+    const writes = fc.array(fc.tuple(fc.constantFrom<Name>('stdout', 'stderr'), text), {
+      maxLength: 8,
+    });
+    fc.assert(
+      fc.property(writes, fc.nat(20), fc.integer({ min: 1, max: 9 }), (all, kept, size) => {
+        const before = chunker({ mask: holding });
+        for (const [stream, some] of all) {
+          before.write(stream, some);
+          jest.advanceTimersByTime(CHUNK_WAIT_MS);
+        }
+        before.made.end();
+        const had = before.chunks.slice(0, kept);
+        const after = chunker({ mask: holding, from: stateOf(had) });
+        for (const name of ['stderr', 'stdout'] as const) {
+          const raw = all.flatMap(([stream, some]) => (stream === name ? [some] : [])).join('');
+          for (let at = 0; at < raw.length; at += size) after.write(name, raw.slice(at, at + size));
+        }
+        const sum = after.made.end();
+        expect(after.made.isExact).toBe(true);
+        const chunks = [...had, ...after.chunks];
+        for (const name of ['stdout', 'stderr'] as const) {
+          const raw = all.flatMap(([stream, some]) => (stream === name ? [some] : [])).join('');
+          const truth = raw.replaceAll('sss', '*');
+          expect(joined(chunks, name).toString()).toBe(truth);
+          const hash = createHash('sha256').update(truth).digest('hex');
+          expect(sum.sha256[name]).toBe(truth === '' ? undefined : hash);
+          const ends = chunks.filter(({ stream }) => stream === name).map(({ rawEnd }) => rawEnd);
+          expect(ends).toEqual(ends.toSorted((a, b) => a - b));
+          expect(ends.at(-1) ?? 0).toBe(raw.length);
+        }
+      }),
+      { numRuns: 300 },
+    );
   });
 });

@@ -205,7 +205,8 @@ export class Chunker {
 
   /** Checks what the log has already; gives what is new. Nothing is, once the two differ. */
   private pass(lane: Lane, bytes: Uint8Array): Uint8Array {
-    if (lane.again > 0) {
+    // Of an empty buffer without memory of its own, zlib gives 0 whatever stood before.
+    if (lane.again > 0 && bytes.length > 0) {
       const part = bytes.subarray(0, lane.again);
       lane.hash?.update(part);
       if (lane.unproven > 0) {

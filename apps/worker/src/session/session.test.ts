@@ -5,10 +5,11 @@ import { createHash } from 'node:crypto';
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Builds, Uploads } from '../build/index.js';
 import { createExecutor, DOCKER_DEFAULTS } from '../executor/index.js';
-import { Spool } from '../spool/index.js';
+import { Budget, Spool } from '../spool/index.js';
 import { dial } from './dial.js';
 import { ScriptedMaster } from './scripted-master.js';
 import { Session } from './session.js';
@@ -30,7 +31,7 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true });
 });
 
-async function startWorker(folder = dataDir, slots = 2) {
+async function startWorker(folder = dataDir, slots = 2, budget = new Budget(1024 ** 3)) {
   const reach = { port };
   const executor = createExecutor({
     executor: 'scripted',
@@ -44,7 +45,7 @@ async function startWorker(folder = dataDir, slots = 2) {
       executor,
       uploads,
       log,
-      spool: new Spool(join(folder, 'spool'), 1024 ** 3),
+      spool: new Spool(join(folder, 'spool'), budget),
       checkout: async () => {
         throw new Error('no source in these tests');
       },
@@ -243,6 +244,28 @@ describe('Session', () => {
     before.session.dispatch({ type: 'stop' });
     await before.session.ended;
     await before.builds.settled();
+  });
+
+  it('lets a build run on without its master when the spool is full, and says what is missing', async () => {
+    // Of what was compressed; with no patience, so that nothing here waits.
+    const { session, builds } = await startWorker(dataDir, 2, new Budget(20_000, 0));
+    const taken = master.order(plan([run('stdout begin\nsleep 200\nbytes 20000000\nstderr end')]));
+    await master.until(() => taken.text(0, 'stdout').length > 0);
+    master.cutAt = () => true;
+    const journal = builds.journal({ build: 1, epoch: 1 });
+    while (!journal?.progress.finished) await delay(10);
+    master.cutAt = () => false;
+    await master.until(() => taken.finished);
+    expect(ending(taken.events)).toMatchObject({ result: 'success' });
+    const kept = taken.text(0, 'stdout').length - 'begin\n'.length;
+    const told = /here (\d+) bytes of stdout are missing/.exec(taken.text(0, 'system').toString());
+    expect(kept + Number(told?.[1])).toBe(20_000_000);
+    expect(kept).toBeLessThan(10_000_000);
+    const [step] = taken.events.filter(({ kind }) => kind === 'step.finished');
+    expect(step).toMatchObject({ log: { bytes: taken.lengths.get(0) } });
+    expect(JSON.stringify(step)).not.toContain('"stdout"');
+    session.dispatch({ type: 'drain' });
+    await session.ended;
   });
 
   it('stops for good when it is revoked', async () => {

@@ -126,6 +126,20 @@ describe('Journal', () => {
     expect(await readdir(root)).toEqual([]);
   });
 
+  it('gives all of its quota back when all is acknowledged, once', async () => {
+    const budget = new Budget(64 * MiB);
+    const journal = await Journal.create(join(root, '7-2'), meta, budget, 1000);
+    for (let at = 0; at < 30; at += 1) await journal.append(chunk('0123456789', at * 10));
+    await journal.trim(29);
+    expect(budget.used).toBeGreaterThan(0);
+    await journal.trim(30);
+    expect(budget.used).toBe(0);
+    await journal.append(chunk('more', 300));
+    expect(budget.used).toBeGreaterThan(0);
+    await journal.destroy();
+    expect(budget.used).toBe(0);
+  });
+
   it('cuts off a record that was torn at any of its bytes, and nothing else', async () => {
     const journal = await open();
     await journal.append(event({ kind: 'build.started' }));

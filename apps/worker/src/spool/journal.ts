@@ -90,7 +90,7 @@ export class Journal {
   ) {
     this.progress = progress;
     this.seq = this.written = segments.at(-1)?.last ?? 0;
-    budget.take(segments.reduce((total, { size }) => total + size, 0));
+    budget.take(segments.reduce((total, { held }) => total + held, 0));
   }
 
   static async create(
@@ -198,6 +198,7 @@ export class Journal {
     }
     this.budget.take(size);
     segment.size += size;
+    segment.held += size;
     segment.last = this.written = batch.at(-1)?.seq ?? segment.last;
     let at = 0;
     for (const { bytes } of batch) {
@@ -221,7 +222,7 @@ export class Journal {
     const head = encodeRecord(first - 1, { kind: 'checkpoint', progress: this.progress });
     await this.file.write(head);
     this.budget.take(head.length);
-    const segment = { path, first, last: first - 1, size: head.length };
+    const segment = { path, first, last: first - 1, size: head.length, held: head.length };
     this.segments.push(segment);
     return segment;
   }
@@ -278,14 +279,24 @@ export class Journal {
     return whole;
   }
 
-  /** Gives back the files whose records are all at or below `seq`; the last file stays. */
+  /**
+   * Gives back the files whose records are all at or below `seq`. The last file stays, but does not count any more
+   * when all that is in it is acknowledged: a quota smaller than such files would be used up for good.
+   */
   async trim(seq: number): Promise<void> {
     while (this.segments.length > 1 && (this.segments[0]?.last ?? Infinity) <= seq) {
       const segment = this.segments.shift();
       if (!segment) return;
-      this.budget.give(segment.size);
+      this.giveBack(segment);
       await unlink(segment.path).catch(ignoreMissing);
     }
+    const last = this.segments.at(-1);
+    if (last && seq >= this.written) this.giveBack(last);
+  }
+
+  private giveBack(segment: Segment): void {
+    this.budget.give(segment.held);
+    segment.held = 0;
   }
 
   /** Settles when all that was appended is with the operating system. */
@@ -304,7 +315,7 @@ export class Journal {
   /** Closes it and removes its folder; the meta file first, so that a half-removed journal is known as such. */
   async destroy(): Promise<void> {
     await this.close();
-    this.budget.give(this.segments.splice(0).reduce((total, { size }) => total + size, 0));
+    for (const segment of this.segments.splice(0)) this.giveBack(segment);
     await unlink(join(this.folder, 'meta.json')).catch(ignoreMissing);
     await rm(this.folder, { recursive: true, force: true });
   }

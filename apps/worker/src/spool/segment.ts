@@ -9,6 +9,8 @@ export interface Segment {
   last: number;
   /** Bytes that are with the operating system. */
   size: number;
+  /** Of those, bytes that count against the quota: 0 once all is acknowledged. */
+  held: number;
 }
 
 export const segmentPath = (folder: string, first: number): string =>
@@ -43,7 +45,7 @@ export async function scan(folder: string): Promise<Scan> {
       continue;
     }
     result.progress = read.progress;
-    result.segments.push({ path, first, last: read.last, size: read.size });
+    result.segments.push({ path, first, last: read.last, size: read.size, held: read.size });
     if (read.size < bytes.length) {
       torn = true;
       result.cut += bytes.length - read.size;

@@ -3,6 +3,7 @@ import type { Assign, BuildEvent } from '@impgem/protocol';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Budget } from './budget.js';
 import { Spool } from './spool.js';
 
 let folder: string;
@@ -13,7 +14,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-const spool = (boot?: string): Spool => new Spool(folder, 1024 ** 2, boot);
+const spool = (boot?: string): Spool => new Spool(folder, new Budget(1024 ** 2), boot);
 
 /** Leaves two builds behind: 1 has ended, 2 has not. */
 async function leave(boot?: string): Promise<void> {

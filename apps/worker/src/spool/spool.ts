@@ -2,20 +2,16 @@ import type { Assign } from '@impgem/protocol';
 import { readFileSync } from 'node:fs';
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Budget } from './budget.js';
+import type { Budget } from './budget.js';
 import { Journal } from './journal.js';
 
 /** The folder of all journals of one worker, `<build>-<epoch>/` each, under one quota. */
 export class Spool {
-  readonly budget: Budget;
-
   constructor(
     private readonly folder: string,
-    quotaBytes: number,
+    readonly budget: Budget,
     private readonly boot = bootId(),
-  ) {
-    this.budget = new Budget(quotaBytes);
-  }
+  ) {}
 
   async create(assign: Assign, slot: number, startedAt: number): Promise<Journal> {
     const folder = join(this.folder, `${assign.build}-${assign.epoch}`);

@@ -47,6 +47,8 @@ export class DockerExecutor implements Executor {
   readonly #engine: Docker;
   readonly #images: Images;
   readonly #workspaces = new Set<DockerWorkspace>();
+  /** Attempts that have a workspace, or are about to. */
+  readonly #live = new Set<string>();
   /** Attempts that another process began. */
   readonly #inherited = new Set<string>();
   #opened: Opened | undefined;
@@ -91,6 +93,7 @@ export class DockerExecutor implements Executor {
   async createWorkspace(attempt: Attempt, slot: number): Promise<Workspace> {
     const { identity, policy, holders } = this.#open();
     this.#checkSlot(slot);
+    this.#live.add(keyOf(attempt));
     const volume = nameOf(identity, 'workspace', attempt);
     const engine = this.#engine;
     const holding = policy.network === 'bridge' ? holders.take() : Promise.resolve(undefined);
@@ -103,6 +106,7 @@ export class DockerExecutor implements Executor {
     if (failed || held.status === 'rejected' || run.status === 'rejected') {
       if (held.status === 'fulfilled' && held.value) holders.give(held.value, false);
       if (made.status === 'fulfilled') await engine.getVolume(volume).remove();
+      this.#live.delete(keyOf(attempt));
       throw engineFailure(failed?.reason, 'make a workspace');
     }
     return this.#workspace({ attempt, slot, volume, holder: held.value, run: run.value });
@@ -111,6 +115,7 @@ export class DockerExecutor implements Executor {
   async reopenWorkspace(attempt: Attempt, slot: number): Promise<Workspace | undefined> {
     const { identity } = this.#open();
     this.#checkSlot(slot);
+    this.#live.add(keyOf(attempt));
     this.#inherited.add(keyOf(attempt));
     const engine = this.#engine;
     const filters = ownFilter(identity, attempt);
@@ -124,10 +129,14 @@ export class DockerExecutor implements Executor {
       const readers = containers.filter(({ Labels }) => roleOf(Labels) !== 'step');
       await Promise.all(readers.map(({ Id }) => removeContainer(engine.getContainer(Id))));
       const [volume] = Volumes ?? [];
-      if (!volume) return undefined;
+      if (!volume) {
+        this.#live.delete(keyOf(attempt));
+        return undefined;
+      }
       const holder = await this.#holderOf(containers);
       return this.#workspace({ attempt, slot, volume: volume.Name, holder, run });
     } catch (error) {
+      this.#live.delete(keyOf(attempt));
       throw engineFailure(error, 'find the workspace');
     }
   }
@@ -191,10 +200,10 @@ export class DockerExecutor implements Executor {
 
   async sweep(keep: readonly Attempt[]): Promise<number> {
     const { identity, holders } = this.#open();
-    const live = [...this.#workspaces].map(({ attempt }) => attempt);
+    const kept = new Set(keep.map(keyOf));
     try {
       return await sweep(this.#engine, identity, {
-        attempts: [...keep, ...live],
+        keeps: (attempt) => kept.has(keyOf(attempt)) || this.#live.has(keyOf(attempt)),
         owns: (name) => holders.owns(name),
       });
     } catch (error) {
@@ -261,6 +270,7 @@ export class DockerExecutor implements Executor {
   #forget(workspace: DockerWorkspace): void {
     const { holders, policy } = this.#open();
     this.#workspaces.delete(workspace);
+    this.#live.delete(keyOf(workspace.attempt));
     this.#inherited.delete(keyOf(workspace.attempt));
     if (workspace.holder) holders.give(workspace.holder, loosened(policy));
   }

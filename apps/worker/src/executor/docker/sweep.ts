@@ -3,9 +3,10 @@ import type { Attempt, Identity } from '../executor.js';
 import { statusOf } from './engine.js';
 import { attemptOf, ownFilter } from './labels.js';
 
+/** Asked after the objects were listed: what was made before the list is known by then. */
 export interface Kept {
-  attempts: readonly Attempt[];
-  /** Names of containers and networks that this process uses. */
+  keeps: (attempt: Attempt) => boolean;
+  /** True for the names of containers and networks that this process uses. */
   owns: (name: string) => boolean;
 }
 
@@ -17,8 +18,7 @@ export async function sweep(engine: Docker, identity: Identity, kept: Kept): Pro
   const filters = ownFilter(identity);
   const left = (name: string, labels: Record<string, string> | null | undefined): boolean => {
     const attempt = attemptOf(labels);
-    if (!attempt) return !kept.owns(name);
-    return !kept.attempts.some((one) => one.build === attempt.build && one.epoch === attempt.epoch);
+    return attempt ? !kept.keeps(attempt) : !kept.owns(name);
   };
   const containers = await engine.listContainers({ all: true, filters });
   const volumes = await engine.listVolumes({ filters });

@@ -35,6 +35,8 @@ export class HostExecutor implements Executor {
   readonly name = 'host';
   readonly #launcher = new LauncherClient();
   readonly #workspaces = new Set<HostWorkspace>();
+  /** What the ids of attempts begin with that have a workspace, or are about to. */
+  readonly #live = new Set<string>();
   #whose: string | undefined;
   #root: string;
 
@@ -112,10 +114,12 @@ export class HostExecutor implements Executor {
 
   async sweep(keep: readonly Attempt[]): Promise<number> {
     const whose = this.#mine();
-    const live = [...this.#workspaces].map(({ attempt }) => attempt);
-    const kept = [...keep, ...live].map((attempt) => this.#prefixOf(attempt));
-    const left = (id: string): boolean =>
-      id.startsWith(`${whose}-`) && !kept.some((prefix) => id.startsWith(prefix));
+    const kept = new Set(keep.map((attempt) => this.#prefixOf(attempt)));
+    // Asked after it was seen: whose workspace was made before is known by then.
+    const left = (id: string): boolean => {
+      const prefix = id.slice(0, id.lastIndexOf('-') + 1);
+      return id.startsWith(`${whose}-`) && !kept.has(prefix) && !this.#live.has(prefix);
+    };
     const processes = await killStrays(left);
     const folders = (await readdir(this.#root)).filter(left);
     for (const folder of folders)
@@ -139,8 +143,13 @@ export class HostExecutor implements Executor {
   }
 
   #workspace(attempt: Attempt, slot: number, folder: string, inherited: boolean): HostWorkspace {
-    const gone = (workspace: HostWorkspace) => this.#workspaces.delete(workspace);
-    return new HostWorkspace(attempt, slot, folder, this.#prefixOf(attempt), gone, inherited);
+    const prefix = this.#prefixOf(attempt);
+    this.#live.add(prefix);
+    const gone = (workspace: HostWorkspace): void => {
+      this.#workspaces.delete(workspace);
+      this.#live.delete(prefix);
+    };
+    return new HostWorkspace(attempt, slot, folder, prefix, gone, inherited);
   }
 
   async #make(workspace: HostWorkspace): Promise<void> {
@@ -150,6 +159,7 @@ export class HostExecutor implements Executor {
       await mkdir(join(folder, 'home'), { recursive: true, mode: 0o700 });
     } catch (cause) {
       await rm(folder, { recursive: true, force: true });
+      this.#live.delete(this.#prefixOf(workspace.attempt));
       throw new FarmError('workspace-error', `no workspace: ${String(cause)}`, {}, { cause });
     }
     this.#workspaces.add(workspace);
