@@ -58,12 +58,16 @@ describe('a build whose worker is killed', () => {
   const log = (build: number, step: number, stream: string) =>
     farm.log(build, step, `?stream=${stream}`);
 
-  /** The worker dies on the spot when the master has this line of a step; another process takes its place. */
-  async function killAt(build: number, step: number, text: string): Promise<void> {
+  async function untilLine(build: number, step: number, text: string): Promise<void> {
     await eventually(async () => (await log(build, step, 'stdout')).includes(text), {
       what: `${text} of step ${step}`,
       saw: () => farm.told(),
     });
+  }
+
+  /** The worker dies on the spot when the master has this line of a step. */
+  async function killAt(build: number, step: number, text: string): Promise<void> {
+    await untilLine(build, step, text);
     await kill();
   }
 
@@ -139,6 +143,11 @@ describe('a build whose worker is killed', () => {
     farm = await startFarm({ executor: 'host' });
     const { request, build } = await begin();
     await killAt(build, 0, 'one out 12 ');
+    const worker = await farm.addWorker('worker-1');
+    await untilLine(build, 1, 'two out 3 ');
+    worker.kill('SIGUSR2');
+    expect(await worker.exited).toBe(8);
+    farm.workers.pop();
     await farm.addWorker('worker-1');
     await expectExact(await farm.untilBuild(request));
     await farm.stop();

@@ -305,11 +305,24 @@ describe('a journal', () => {
     expect(self.sends()).toMatchObject([{ builds: [] }]);
   });
 
-  it('that was found in the spool takes no slot', () => {
+  it('that was found ended in the spool takes no slot', () => {
     const self = worker([{ ...one, first: 4, seq: 9 }]);
     self.opens([{ ...one, verdict: 'continue', seq: 5, cancel: false }]);
     expect(self.pumpOf()).toMatchObject({ from: 6 });
     expect(self.sends()).toEqual([{ type: 'credit', add: 2 }]);
+  });
+
+  it('that is taken up keeps its slot, is named as running, and hears of a cancel that it missed', () => {
+    const self = worker([{ ...one, first: 4, seq: 9, slot: 1 }]).tell({ type: 'start' });
+    self.connects();
+    expect(self.sends()).toMatchObject([{ builds: [{ ...one, seq: 9, finished: false }] }]);
+    self.hears(welcome([{ ...one, verdict: 'continue', seq: 9, cancel: true }]));
+    expect(self.sends()).toEqual([{ type: 'credit', add: 1 }]);
+    expect(self.of('cancel')).toMatchObject([{ ...one, reason: { code: 'cancelled' } }]);
+    self.hears(assign(2));
+    expect(self.of('run')).toMatchObject([{ slot: 0 }]);
+    self.tell({ type: 'cleaned', ...one });
+    expect(self.sends()).toEqual([{ type: 'credit', add: 1 }]);
   });
 
   it('that cannot be written any more makes the master look again', () => {

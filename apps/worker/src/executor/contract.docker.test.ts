@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { deferred } from '@impgem/kit';
 import { comparedScope, engineObjects, expectNothingLeft, testEngine } from '@impgem/testkit';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,10 +8,11 @@ import { DOCKER_DEFAULTS } from './config.js';
 import type { DockerConfig } from './config.js';
 import { describeExecutor } from './contract.js';
 import { shell } from './contract/shell.js';
-import { Audience, Stage } from './contract/stage.js';
+import { Audience, Stage, until } from './contract/stage.js';
+import { heirOf, launchAndDie, take } from './contract/take-up.js';
 import type { Subject } from './contract.js';
 import { DockerExecutor } from './docker/docker-executor.js';
-import type { Identity } from './executor.js';
+import type { Identity, OutputSink } from './executor.js';
 
 const IMAGE = 'busybox:1.37';
 const MIB = 1024 ** 2;
@@ -33,7 +35,7 @@ async function remains(identity: Identity): Promise<string[]> {
 
 const subject: Subject = {
   name: 'docker',
-  create,
+  create: (slots = CONFIG.slots) => create({ slots }),
   dialect: {
     ...shell,
     outOfMemory: () =>
@@ -163,6 +165,49 @@ describe('the docker executor, beyond the contract', () => {
     expect(await step.exited).toEqual({ exitCode: 0 });
     const expected = Array.from({ length: 2000 }, (_, index) => `${index}\n`).join('');
     expect(audience.stdout.toString()).toBe(`started\n${expected}end\n`);
+  });
+
+  it('thaws a step that its dead process had frozen, and reads it whole', async () => {
+    // One line: of short ones the engine reads a megabyte or a few in a second.
+    const bytes = Buffer.alloc(48 * MIB, 'x');
+    const run = `head -c ${bytes.length} /dev/zero | tr '\\0' x`;
+    const blocked = deferred();
+    const sink: OutputSink = (stream) => (stream === 'system' ? undefined : blocked.promise);
+    const left = await launchAndDie(stage, run, { sink });
+    const container = testEngine().getContainer(left.ref);
+    await until('it is frozen', async () => (await container.inspect()).State.Paused);
+    // With the process its connections go.
+    (left.step as unknown as { output: { cut(): void } }).output.cut();
+    await heirOf(stage, left, async (heir, workspace) => {
+      const { audience, step } = await take(heir, workspace, left);
+      expect(await step?.exited).toEqual({ exitCode: 0 });
+      expect(audience.stdout.equals(bytes)).toBe(true);
+    });
+    blocked.resolve();
+    await left.step?.exited;
+  });
+
+  it('does not believe the exit of a step whose engine was started anew', async () => {
+    const left = await launchAndDie(stage, 'exit 0');
+    await left.dead.leave();
+    await heirOf(stage, left, async (heir, workspace) => {
+      (workspace as unknown as { run: string }).run = 'another run';
+      await expect(take(heir, workspace, left)).rejects.toMatchObject({
+        code: 'engine-unavailable',
+        message: expect.stringContaining('started anew'),
+      });
+    });
+  });
+
+  it('tells a lack of memory that came while nobody looked', async () => {
+    const left = await launchAndDie(stage, subject.dialect.outOfMemory?.() ?? '');
+    await left.dead.leave();
+    await testEngine().getContainer(left.ref).wait();
+    await heirOf(stage, left, async (heir, workspace) => {
+      const { step } = await take(heir, workspace, left);
+      expect(step?.wasOver).toBe(true);
+      expect((await step?.exited)?.reason?.code).toBe('out-of-memory');
+    });
   });
 });
 

@@ -1,11 +1,14 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
+import { deferred } from '@impgem/kit';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeExecutor } from './contract.js';
 import { shell } from './contract/shell.js';
-import { Audience, Stage } from './contract/stage.js';
+import { Audience, Stage, until } from './contract/stage.js';
+import { heirOf, launchAndDie, take, type Left } from './contract/take-up.js';
 import type { Subject } from './contract.js';
 import type { Identity } from './executor.js';
 import { HostExecutor } from './host/host-executor.js';
@@ -13,11 +16,19 @@ import { HostExecutor } from './host/host-executor.js';
 const root = mkdtempSync(join(tmpdir(), 'impgem-host-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
+const markOf = ({ farm, worker }: Identity): string =>
+  createHash('sha256').update(`${farm}/${worker}`).digest('hex').slice(0, 12);
+
 /** Folders and processes. */
-async function remains({ farm, worker }: Identity): Promise<string[]> {
-  const whose = createHash('sha256').update(`${farm}/${worker}`).digest('hex').slice(0, 12);
-  const folders = readdirSync(root).filter((name) => name.startsWith(whose));
-  const processes = readdirSync('/proc').filter((pid) => {
+async function remains(identity: Identity): Promise<string[]> {
+  const folders = readdirSync(root).filter((name) => name.startsWith(markOf(identity)));
+  return [...folders, ...processesOf(identity).map((pid) => `process ${pid}`)];
+}
+
+/** Of its steps, the oldest first. */
+function processesOf(identity: Identity): string[] {
+  const whose = markOf(identity);
+  return readdirSync('/proc').filter((pid) => {
     try {
       return (
         /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`=${whose}-`)
@@ -26,7 +37,12 @@ async function remains({ farm, worker }: Identity): Promise<string[]> {
       return false;
     }
   });
-  return [...folders, ...processes.map((pid) => `process ${pid}`)];
+}
+
+/** Of a step. */
+function folderOf({ identity, ref }: Left): string {
+  const [workspace = ''] = readdirSync(root).filter((name) => name.startsWith(markOf(identity)));
+  return join(root, workspace, 'steps', ref);
 }
 
 const subject: Subject = {
@@ -68,5 +84,61 @@ describe('the host executor, beyond the contract', () => {
     await expect(stage.play('true', { env })).rejects.toMatchObject({
       message: expect.stringContaining('128 KiB'),
     });
+  });
+
+  it('lets a step go on that its dead process had frozen, and reads it whole', async () => {
+    const { run, bytes } = shell.write(20 * 1024 * 1024);
+    const behind = deferred();
+    const over = deferred();
+    let calls = 0;
+    const sink = async (): Promise<void> => {
+      await (++calls > 1 ? over.promise : behind.promise);
+    };
+    const left = await launchAndDie(stage, `${run}; while [ ! -e go ]; do sleep 0.05; done`, {
+      sink,
+    });
+    const file = join(folderOf(left), 'stdout');
+    await until('its output is on disk', () => statSync(file).size >= bytes.length);
+    behind.resolve();
+    const state = (): string | undefined => {
+      const [pid] = processesOf(left.identity);
+      return readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.[0];
+    };
+    await until('it is frozen', () => state() === 'T');
+    await left.dead.leave();
+    await heirOf(stage, left, async (heir, workspace) => {
+      const { audience, step } = await take(heir, workspace, left);
+      const { signal } = new AbortController();
+      const order = { sink: () => {}, signal, launching: async () => {} };
+      await (
+        await heir.start(workspace, stage.spec('touch go'), order)
+      ).exited;
+      expect(await step?.exited).toEqual({ exitCode: 0 });
+      expect(audience.stdout.equals(bytes)).toBe(true);
+    });
+    over.resolve();
+  });
+
+  it('never signals a process that has got the number of a step', async () => {
+    const other = spawn('sleep', ['60'], { detached: true });
+    const gone = new Promise<string | null>((resolve) =>
+      other.once('exit', (_, signal) => resolve(signal)),
+    );
+    const left = await launchAndDie(stage, 'sleep 60');
+    const [shellOfStep] = processesOf(left.identity);
+    await left.dead.leave();
+    const [folder = ''] = readdirSync(root).filter((name) =>
+      left.ref.startsWith(name.slice(0, 12)),
+    );
+    const file = join(root, folder, 'steps', left.ref, 'process');
+    writeFileSync(file, JSON.stringify({ pid: other.pid, start: '1' }));
+    process.kill(-Number(shellOfStep), 'SIGKILL');
+    await heirOf(stage, left, async (heir, workspace) => {
+      const { step } = await take(heir, workspace, left);
+      await step?.stop(0);
+      expect(await step?.exited).toEqual({ exitCode: 137 });
+    });
+    other.kill('SIGUSR1');
+    expect(await gone).toBe('SIGUSR1');
   });
 });

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect } from '@jest/globals';
 import { deferred } from '@impgem/kit';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type {
   Executor,
   Identity,
@@ -43,8 +44,8 @@ export interface Dialect {
 
 export interface Subject {
   name: string;
-  /** A new one, not opened; those of one test share what outlives a process. */
-  create(): Executor;
+  /** A new one, not opened; those of one test share what outlives a process. With few slots less is kept warm. */
+  create(slots?: number): Executor;
   dialect: Dialect;
   /** Part of every step, e.g. its image. */
   step: Partial<StepSpec>;
@@ -88,6 +89,16 @@ export class Audience {
     this.#waits.push({ text, seen: seen.resolve });
     if (!this.stdout.includes(text)) await seen.promise;
   }
+}
+
+/** Looks again until it is so; rejects with what was waited for. */
+export async function until(
+  what: string,
+  isSo: () => Promise<boolean> | boolean,
+  withinMs = 30_000,
+): Promise<void> {
+  for (const end = Date.now() + withinMs; !(await isSo()); await delay(20))
+    if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
 }
 
 /** An opened executor for a test file, and what tests do with it. */

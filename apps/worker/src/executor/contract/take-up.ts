@@ -2,7 +2,15 @@
 import { describe, expect, it } from '@jest/globals';
 import { deferred } from '@impgem/kit';
 import { randomUUID } from 'node:crypto';
-import type { Attempt, Executor, Identity, OutputSink, StepSpec, Workspace } from '../executor.js';
+import type {
+  Attempt,
+  Executor,
+  Identity,
+  OutputSink,
+  RunningStep,
+  StepSpec,
+  Workspace,
+} from '../executor.js';
 import { Audience } from './stage.js';
 import type { Stage } from './stage.js';
 
@@ -13,6 +21,8 @@ export interface Left {
   spec: StepSpec;
   ref: string;
   dead: Executor;
+  /** Unless the process ended before. */
+  step?: RunningStep;
 }
 
 export interface Leaving {
@@ -25,7 +35,7 @@ export interface Leaving {
 export async function launchAndDie(stage: Stage, run: string, how: Leaving = {}): Promise<Left> {
   const identity = { farm: randomUUID(), worker: randomUUID() };
   const attempt = { build: 7, epoch: 3 };
-  const dead = stage.subject.create();
+  const dead = stage.subject.create(0);
   await dead.open(identity);
   const workspace = await dead.createWorkspace(attempt, 0);
   const launched = deferred<string>();
@@ -39,9 +49,9 @@ export async function launchAndDie(stage: Stage, run: string, how: Leaving = {})
     },
   });
   started.catch(launched.reject);
-  if (!how.before) await started;
   const ref = await launched.promise;
-  return { identity, attempt, spec, ref, dead };
+  const left = { identity, attempt, spec, ref, dead };
+  return how.before ? left : { ...left, step: await started };
 }
 
 /** Lets a new process of the same identity take it up, and looks that nothing is left in the end. */
@@ -51,7 +61,7 @@ export async function heirOf(
   look: (heir: Executor, workspace: Workspace) => Promise<void>,
 ): Promise<void> {
   const { subject } = stage;
-  const heir = subject.create();
+  const heir = subject.create(0);
   await heir.open(left.identity);
   try {
     const workspace = await heir.reopenWorkspace(left.attempt, 0);
@@ -67,7 +77,7 @@ export async function heirOf(
   expect(await subject.remains(left.identity)).toEqual([]);
 }
 
-async function take(heir: Executor, workspace: Workspace, { spec, ref }: Left) {
+export async function take(heir: Executor, workspace: Workspace, { spec, ref }: Left) {
   const audience = new Audience();
   return { audience, step: await heir.attach(workspace, spec, ref, audience.sink) };
 }
@@ -125,8 +135,8 @@ export function describeTakeUp(stage: Stage): void {
       });
     });
 
-    it('left 10 MB behind, which come whole', async () => {
-      const { run, bytes } = dialect.write(10_000_000);
+    it('left 2 MB behind, which come whole', async () => {
+      const { run, bytes } = dialect.write(2_000_000);
       const left = await launchAndDie(stage, run);
       await left.dead.leave();
       await heirOf(stage, left, async (heir, workspace) => {
