@@ -156,6 +156,7 @@ export class Stage {
     const where = workspace ?? (await this.workspace());
     const step = await this.start(where, this.spec(run, more), audience.sink);
     const exit = await step.exited;
+    step.discard();
     const { stdout, stderr, system } = audience;
     return { exit, stdout, stderr, system };
   }
