@@ -27,12 +27,15 @@ export interface DatabaseOptions {
   url: string;
   /** Connections at most. */
   poolSize?: number;
+  /** How long the server may take to answer a statement, which it should have cut by itself before. */
+  patienceMs?: number;
   /** Told when the database goes away or is back. */
   onStatus?: (status: 'up' | 'down', error?: unknown) => void;
 }
 
 /** A statement or an idle transaction longer than this is cut: it would hold back the events' readers. */
 const STATEMENT_TIMEOUT_MS = 60_000;
+const PATIENCE_MS = STATEMENT_TIMEOUT_MS + 10_000;
 const CONNECT_TIMEOUT_MS = 5000;
 
 const INT8 = 20;
@@ -70,6 +73,8 @@ export class Database implements Tx {
       max: options.poolSize ?? 20,
       idleTimeoutMillis: 60_000,
       statement_timeout: STATEMENT_TIMEOUT_MS,
+      // A server that is stopped, or behind a cut that nobody tells of, cuts nothing.
+      query_timeout: options.patienceMs ?? PATIENCE_MS,
       idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
     });
     // An idle connection that breaks; the next query finds out by itself.
@@ -113,8 +118,9 @@ export class Database implements Tx {
       this.#saw();
       return result;
     } catch (error) {
-      await client.query('ROLLBACK').catch(watch);
+      // A connection that is given up takes its transaction with it; one that hangs would not even answer this.
       if (isOutage(error)) broken ??= error;
+      else await client.query('ROLLBACK').catch(watch);
       if (broken) this.#saw(broken);
       throw asFarmError(error);
     } finally {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { Database } from './database.js';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
 import { alive } from './processes.js';
 
@@ -74,6 +75,35 @@ describe('the embedded database', () => {
     expect(postgres.pid).not.toBe(pid);
     expect(postgres.port).toBe(port);
     expect(await ask(postgres.url, 'SELECT n FROM saved')).toBe(1);
+  });
+
+  it('is away for those who ask while it hangs, and there again when it goes on', async () => {
+    const postgres = await start();
+    const database = new Database({ url: postgres.url, poolSize: 1, patienceMs: 500 });
+    try {
+      const pid = async () => {
+        const [row] = await database.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+        return row?.pid ?? 0;
+      };
+      for (const ask of [
+        () => database.query('SELECT 1'),
+        () => database.transaction((tx) => tx.query('SELECT 1')),
+      ]) {
+        const frozen = await pid();
+        process.kill(frozen, 'SIGSTOP');
+        try {
+          await expect(ask()).rejects.toMatchObject({ code: 'database-unavailable' });
+          expect(database.status()).toBe('down');
+          // On another connection, since that one is given up.
+          expect(await pid()).not.toBe(frozen);
+          expect(database.status()).toBe('up');
+        } finally {
+          process.kill(frozen, 'SIGCONT');
+        }
+      }
+    } finally {
+      await database.close();
+    }
   });
 
   it('starts although its old number belongs to another program', async () => {
