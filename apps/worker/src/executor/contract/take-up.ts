@@ -146,6 +146,17 @@ export function describeTakeUp(stage: Stage): void {
       });
     });
 
+    it('left lines behind that are longer than an engine keeps in one piece', async () => {
+      const bytes = Buffer.from(`${'x'.repeat(20_000)}\nshort\n\nno end`);
+      const left = await launchAndDie(stage, dialect.print(bytes));
+      await left.dead.leave();
+      await heirOf(stage, left, async (heir, workspace) => {
+        const { audience, step } = await take(heir, workspace, left);
+        expect(await step?.exited).toEqual({ exitCode: 0 });
+        expect(audience.stdout.equals(bytes)).toBe(true);
+      });
+    });
+
     it('left a step that it was about to start, which runs once', async () => {
       const run = `${dialect.print(before)}; echo ran >> count`;
       const left = await launchAndDie(stage, run, { before: true });

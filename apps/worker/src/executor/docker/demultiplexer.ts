@@ -2,6 +2,8 @@
 export interface Piece {
   stream: 'stdout' | 'stderr';
   bytes: Buffer;
+  /** Counts the frames from which pieces come. */
+  frame: number;
 }
 
 const HEADER = 8;
@@ -14,6 +16,7 @@ const HEADER = 8;
 export class Demultiplexer {
   readonly #header = Buffer.alloc(HEADER);
   #have = 0;
+  #frame = 0;
   #left = 0;
   #stream: Piece['stream'] = 'stdout';
 
@@ -24,7 +27,8 @@ export class Demultiplexer {
     while (at < chunk.length) {
       if (this.#left > 0) {
         const end = Math.min(chunk.length, at + this.#left);
-        pieces.push({ stream: this.#stream, bytes: chunk.subarray(at, end) });
+        const bytes = chunk.subarray(at, end);
+        pieces.push({ stream: this.#stream, bytes, frame: this.#frame });
         this.#left -= end - at;
         at = end;
         continue;
@@ -50,5 +54,6 @@ export class Demultiplexer {
     this.#stream = type === 2 ? 'stderr' : 'stdout';
     this.#left = this.#header.readUInt32BE(4);
     this.#have = 0;
+    this.#frame += 1;
   }
 }

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OutputSink, RunningStep, StepExit } from '../executor.js';
 import { engineFailure, exitOf, keptOutput, statusOf, unlessGone, wordsOf } from './engine.js';
+import { KeptFrames } from './kept-frames.js';
 import { StepOutput, type Brake } from './step-output.js';
 
 /** After KILL an engine that works reports the exit within this, in milliseconds. */
@@ -87,8 +88,9 @@ export class DockerStep implements RunningStep {
     const over = State.Status === 'exited';
     if (State.Paused) await unlessGone(container.unpause(), true);
     const stream = await keptOutput(order.engine, container.id, !over);
-    const output = new StepOutput(stream, order.sink, brakeOf(container));
-    const step = new DockerStep(container, output, order, over ? 'over' : 'followed');
+    const kept = new KeptFrames();
+    const output = new StepOutput(stream, order.sink, brakeOf(container), undefined, kept);
+    const step = new DockerStep(container, output, order, over ? 'over' : 'followed', kept);
     if (!over) void step.#thaw();
     return step;
   }
@@ -98,6 +100,8 @@ export class DockerStep implements RunningStep {
     private readonly output: StepOutput,
     private readonly order: DockerStepOrder,
     private readonly how: 'attached' | 'followed' | 'over',
+    /** Of what decides the end, where that was not read as it came. */
+    private kept?: KeptFrames,
   ) {
     this.exited = Promise.race([this.#finish(), this.#gaveUp.promise]);
     const gone = async (): Promise<void> => {
@@ -183,6 +187,8 @@ export class DockerStep implements RunningStep {
       const whole = await this.#drained();
       // What follows a log may lose its end.
       if (!whole || !prompt || this.how === 'followed') await this.#readAgain();
+      const unsure = this.kept?.unsure ?? [];
+      if (unsure.length > 0) return { exitCode, reason: unsureOf(unsure) };
       const { failure } = this.output;
       if (failure !== undefined) {
         return {
@@ -218,7 +224,8 @@ export class DockerStep implements RunningStep {
   async #readAgain(): Promise<void> {
     if (this.output.failure !== undefined) return;
     const kept = await keptOutput(this.order.engine, this.container.id, false);
-    const rest = new StepOutput(kept, this.order.sink, undefined, this.output.taken);
+    const frames = (this.kept = new KeptFrames());
+    const rest = new StepOutput(kept, this.order.sink, undefined, this.output.taken, frames);
     if (!(await rest.done)) throw new Error('the rest of the output could not be read');
   }
 
@@ -234,6 +241,12 @@ export class DockerStep implements RunningStep {
     }
     return { exitCode };
   }
+}
+
+/** The engine does not tell whether a line that it cut had a newline, and a log is exact or it is none. */
+function unsureOf(streams: readonly string[]): NonNullable<StepExit['reason']> {
+  const message = `the engine has not kept how the last line of ${streams.join(' and ')} ended`;
+  return { code: 'engine-unavailable', message };
 }
 
 function brakeOf(container: Docker.Container): Brake {

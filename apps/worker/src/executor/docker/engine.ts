@@ -102,14 +102,14 @@ export async function exitOf(container: Docker.Container): Promise<number> {
 }
 
 /**
- * A container's output as the engine keeps it, from the beginning, raw frames; unlike the client's `logs` never
+ * A container's output as the engine keeps it, from the beginning, in frames for `KeptFrames`; unlike the client's `logs` never
  * whole in memory. With `follow`, what comes later too, but its end may be missing.
  */
 export function keptOutput(engine: Docker, id: string, follow: boolean): Promise<Readable> {
   return dial(engine.modem, {
     path: `/containers/${id}/logs?`,
     method: 'GET',
-    options: { stdout: true, stderr: true, follow },
+    options: { stdout: true, stderr: true, timestamps: true, follow },
   });
 }
 

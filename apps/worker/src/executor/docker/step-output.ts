@@ -2,12 +2,15 @@ import type { Readable } from 'node:stream';
 import type { OutputSink } from '../executor.js';
 import { Demultiplexer } from './demultiplexer.js';
 import type { Piece } from './demultiplexer.js';
+import type { KeptFrames } from './kept-frames.js';
 
 /** Stops and resumes what writes the output; both may fail. */
 export interface Brake {
   hold(): Promise<void>;
   release(): Promise<void>;
 }
+
+type Output = Pick<Piece, 'stream' | 'bytes'>;
 
 /** Raw bytes per stream. */
 export type Counts = Record<Piece['stream'], number>;
@@ -33,8 +36,7 @@ export class StepOutput {
   readonly done: Promise<boolean>;
   /** What the sink threw; from then on output is read and dropped. */
   failure: unknown;
-  readonly #queue: Piece[] = [];
-  readonly #demux = new Demultiplexer();
+  readonly #queue: Output[] = [];
   readonly #skip: Counts;
   #queued = 0;
   #ended = false;
@@ -48,12 +50,13 @@ export class StepOutput {
     private brake: Brake | undefined,
     /** Bytes at the beginning that were taken before. */
     skip: Counts = { stdout: 0, stderr: 0 },
+    private readonly frames: Demultiplexer | KeptFrames = new Demultiplexer(),
   ) {
     this.taken = { ...skip };
     this.#skip = { ...skip };
     stream.on('data', (chunk: Buffer) => this.#receive(chunk));
     const end = (whole: boolean): void => {
-      if (!whole || this.#demux.torn) this.#whole = false;
+      if (!whole || this.frames.torn) this.#whole = false;
       this.#ended = true;
       this.#wake();
     };
@@ -85,7 +88,7 @@ export class StepOutput {
 
   #receive(chunk: Buffer): void {
     try {
-      for (const piece of this.#demux.push(chunk)) this.#enqueue(piece);
+      for (const piece of this.frames.push(chunk)) this.#enqueue(piece);
     } catch (error) {
       this.stream.destroy(error as Error);
     }
@@ -143,7 +146,7 @@ export class StepOutput {
     }
   }
 
-  async #give({ stream, bytes }: Piece): Promise<void> {
+  async #give({ stream, bytes }: Output): Promise<void> {
     try {
       if (this.failure === undefined) await this.sink(stream, bytes);
     } catch (error) {
@@ -156,7 +159,7 @@ export class StepOutput {
   }
 
   /** The oldest pieces of one stream, joined. */
-  #next(): Piece | undefined {
+  #next(): Output | undefined {
     const first = this.#queue[0];
     if (!first) return undefined;
     let count = 0;
