@@ -58,7 +58,7 @@ const TARGETS = [
   { name: 'db', budget: 60, tests: projects('db-test', 1) },
   { name: 'sim', budget: 40, tests: projects('sim', 1) },
   { name: 'docker', budget: 100, needs: ['engine'], tests: projects('docker-test', 1) },
-  { name: 'e2e', budget: 150, needs: ['engine', 'git'], tests: projects('e2e', 1) },
+  { name: 'e2e', budget: 200, needs: ['engine', 'git'], tests: projects('e2e', 1) },
   { name: 'chaos', budget: 60, needs: ['engine', 'git'], tests: projects('chaos', 1) },
   {
     name: 'browser',
