@@ -126,7 +126,42 @@ function build(
   return { run, events, text, finished, stored, until, records };
 }
 
+/** The scripted executor on a machine whose engine is away at first. */
+function awayAtFirst(times: number): { executor: Executor; left: () => number } {
+  const executor = createExecutor({
+    executor: 'scripted',
+    dataDir: '/nowhere',
+    allowHost: false,
+    docker: DOCKER_DEFAULTS,
+  });
+  open.push(executor);
+  const create = executor.createWorkspace.bind(executor);
+  executor.createWorkspace = (attempt, slot) => {
+    times -= 1;
+    if (times < 0) return create(attempt, slot);
+    return Promise.reject(new FarmError('engine-unavailable', 'connect ECONNREFUSED'));
+  };
+  return { executor, left: () => times };
+}
+
 describe('BuildRun', () => {
+  it('waits for an engine that is restarted, so that it uses up no attempt', async () => {
+    const { executor } = awayAtFirst(2);
+    const { run, events } = build([step('stdout a')], {}, { executor });
+    await run.run();
+    expect(events().at(-1)).toEqual({ kind: 'build.finished', result: 'success' });
+  });
+
+  it('waits for no engine when it is stopped', async () => {
+    const { executor, left } = awayAtFirst(1000);
+    const { run, events } = build([step('stdout a')], {}, { executor });
+    const ran = run.run();
+    run.interrupt({ kind: 'cancel', reason: { code: 'cancelled', message: 'enough' } });
+    await ran;
+    expect(events().at(-1)).toMatchObject({ kind: 'build.finished', result: 'cancelled' });
+    expect(left()).toBeGreaterThan(900);
+  });
+
   it('ends a build whose steps all went well as a success', async () => {
     const { run, events } = build([step('stdout a'), step('stdout b')]);
     await run.run();

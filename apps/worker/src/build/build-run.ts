@@ -1,6 +1,7 @@
-import { invariant } from '@impgem/kit';
+import { FarmError, invariant } from '@impgem/kit';
 import { combine, worse, type BuildPlan, type PlannedStep, type Result } from '@impgem/pipeline';
 import type { BuildEvent, Reason } from '@impgem/protocol';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Attempt, Executor, Workspace } from '../executor/executor.js';
 import { REVISION, type Budget, type NewRecord, type OpenStep } from '../spool/index.js';
@@ -47,6 +48,15 @@ export interface BuildOrder {
 
 /** How long after a build's time is up it is looked at again while its artifacts wait for the master. */
 const PATIENCE_MS = 10_000;
+
+/**
+ * An engine that does not answer is being restarted, as a rule: a build that could not begin waits so long for it, or
+ * all attempts of its request would be used up within a second.
+ */
+const ENGINE_AWAY_MS = 60_000;
+const ENGINE_AGAIN_MS = 500;
+const isAway = (error: unknown): boolean =>
+  error instanceof FarmError && error.code === 'engine-unavailable';
 
 /** One step under way. */
 interface Act {
@@ -147,12 +157,16 @@ export class BuildRun {
   /** Makes the workspace if there is none; an ending when that failed. */
   private async open(): Promise<Ending | undefined> {
     const { attempt, slot } = this.order;
-    try {
-      this.workspace ??= await this.around.executor.createWorkspace(attempt, slot);
-      return undefined;
-    } catch (error) {
-      this.around.log.error({ err: error }, 'no workspace');
-      return failedEnding(error);
+    const last = performance.now() + ENGINE_AWAY_MS;
+    for (;;) {
+      try {
+        this.workspace ??= await this.around.executor.createWorkspace(attempt, slot);
+        return undefined;
+      } catch (error) {
+        this.around.log.error({ err: error }, 'no workspace');
+        if (!isAway(error) || this.stop || performance.now() > last) return failedEnding(error);
+      }
+      await delay(ENGINE_AGAIN_MS);
     }
   }
 
