@@ -57,6 +57,10 @@ afterAll(async () => {
 
 describeExecutor(subject);
 
+const line = (n: number, c: string): string => `head -c ${n} /dev/zero | tr '\\0' ${c}; echo`;
+const longLines = (last: string): string =>
+  `echo started; ${line(16_384, 'a')}; sleep 1; ${line(40_000, 'b')}; ${last}`;
+
 describe('the docker executor, beyond the contract', () => {
   stage = new Stage(subject);
   stage.install();
@@ -165,6 +169,26 @@ describe('the docker executor, beyond the contract', () => {
     expect(await step.exited).toEqual({ exitCode: 0 });
     const expected = Array.from({ length: 2000 }, (_, index) => `${index}\n`).join('');
     expect(audience.stdout.toString()).toBe(`started\n${expected}end\n`);
+  });
+
+  it('reads long lines again as they were, and knows when it cannot', async () => {
+    const text = `started\n${'a'.repeat(16_384)}\n${'b'.repeat(40_000)}\n`;
+    for (const [last, exit, written] of [
+      ['echo end', { exitCode: 0 }, `${text}end\n`],
+      ['true', { exitCode: 0, reason: { code: 'engine-unavailable' } }, undefined],
+    ] as const) {
+      const audience = new Audience();
+      const step = await stage.start(
+        await stage.workspace(),
+        stage.spec(longLines(last)),
+        audience.sink,
+      );
+      await audience.sees('started');
+      (step as unknown as { output: { cut(): void } }).output.cut();
+      expect(await step.exited).toMatchObject(exit);
+      if (written) expect(audience.stdout.toString()).toBe(written);
+      step.discard();
+    }
   });
 
   it('thaws a step that its dead process had frozen, and reads it whole', async () => {

@@ -3,7 +3,15 @@ import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OutputSink, RunningStep, StepExit } from '../executor.js';
-import { engineFailure, exitOf, keptOutput, statusOf, unlessGone, wordsOf } from './engine.js';
+import {
+  engineFailure,
+  exitOf,
+  keptOutput,
+  removeInsisting,
+  statusOf,
+  unlessGone,
+  wordsOf,
+} from './engine.js';
 import { KeptFrames } from './kept-frames.js';
 import { StepOutput, type Brake } from './step-output.js';
 
@@ -269,17 +277,7 @@ async function settlesWithin(work: Promise<unknown>, ms: number): Promise<boolea
   return inTime;
 }
 
-const REMOVE_TRIES = 5;
-const REMOVE_WAIT_MS = 200;
-
-/** Removes a container with its anonymous volumes; what cannot be removed now is left to the sweep. */
-export async function removeContainer(container: Docker.Container): Promise<void> {
-  for (let left = REMOVE_TRIES; left > 0; left--) {
-    try {
-      await unlessGone(container.remove({ force: true, v: true }));
-      return;
-    } catch {
-      await delay(REMOVE_WAIT_MS);
-    }
-  }
+/** Removes a container with its anonymous volumes. */
+export function removeContainer(container: Docker.Container): Promise<void> {
+  return removeInsisting(() => container.remove({ force: true, v: true }));
 }

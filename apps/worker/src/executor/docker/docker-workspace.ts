@@ -4,12 +4,11 @@ import type { IncomingMessage } from 'node:http';
 import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import tar from 'tar-stream';
 import type { Attempt, Identity, Workspace, WorkspaceFile } from '../executor.js';
 import type { DockerStep } from './docker-step.js';
 import { removeContainer } from './docker-step.js';
-import { engineFailure, statusOf, unlessGone } from './engine.js';
+import { engineFailure, removeInsisting, statusOf } from './engine.js';
 import type { Holder } from './holders.js';
 import { labelsOf, nameOf } from './labels.js';
 import { sweepAttempt } from './sweep.js';
@@ -176,7 +175,8 @@ export class DockerWorkspace implements Workspace {
       // What stays is left to the sweep.
       await sweepAttempt(this.order.engine, this.order.identity, this.attempt).catch(() => {});
     }
-    await removeVolume(this.order.engine.getVolume(this.volume));
+    const volume = this.order.engine.getVolume(this.volume);
+    await removeInsisting(() => volume.remove());
     this.order.onDispose(this);
   }
 
@@ -266,19 +266,4 @@ async function firstFile(
   // Also when nobody ever read from it.
   content.once('close', () => source.destroy());
   return { source, content };
-}
-
-const REMOVE_TRIES = 10;
-const REMOVE_WAIT_MS = 100;
-
-/** What cannot be removed now is left to the sweep. */
-async function removeVolume(volume: Docker.Volume): Promise<void> {
-  for (let left = REMOVE_TRIES; left > 0; left--) {
-    try {
-      await unlessGone(volume.remove());
-      return;
-    } catch {
-      await delay(REMOVE_WAIT_MS);
-    }
-  }
 }

@@ -2,6 +2,7 @@ import { FarmError } from '@impgem/kit';
 import type { ReasonCode } from '@impgem/protocol';
 import Docker from 'dockerode';
 import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 
 export const DEFAULT_SOCKET = '/var/run/docker.sock';
 
@@ -70,6 +71,29 @@ export async function unlessGone(work: Promise<unknown>, alsoBusy = false): Prom
   } catch (error) {
     const status = statusOf(error);
     if (status !== 404 && status !== 304 && !(alsoBusy && status === 409)) throw error;
+  }
+}
+
+/** So often is asked when the engine refuses, because something still holds what shall go. */
+const REMOVE_TRIES = 10;
+const REMOVE_WAIT_MS = 100;
+/** An engine that does not answer is being restarted, as a rule: so long it is asked again. */
+const AWAY_MS = 60_000;
+const AWAY_WAIT_MS = 500;
+
+/** Removes something of ours; never rejects. What cannot be removed now is left to the sweep. */
+export async function removeInsisting(remove: () => Promise<unknown>): Promise<void> {
+  const last = performance.now() + AWAY_MS;
+  for (let refused = 0; refused < REMOVE_TRIES;) {
+    try {
+      await unlessGone(remove());
+      return;
+    } catch (error) {
+      const away = statusOf(error) === undefined;
+      if (away && performance.now() > last) return;
+      if (!away) refused += 1;
+      await delay(away ? AWAY_WAIT_MS : REMOVE_WAIT_MS);
+    }
   }
 }
 
