@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +20,9 @@ const AS_NOBODY = [
 ];
 
 const status = (pid: number) => readFile(`/proc/${pid}/status`, 'utf8');
-const isAlive = (pid: number) => existsSync(`/proc/${pid}`);
+/** A zombie that nobody has reaped yet is not alive. */
+const isAlive = async (pid: number) =>
+  !/\) [ZX] /.test(await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => ') X '));
 
 describe('a master with its embedded database', () => {
   let dir = '';
@@ -57,7 +58,7 @@ describe('a master with its embedded database', () => {
     expect(await status(database)).toMatch(new RegExp(`^Uid:\\s+${me}\\s`, 'm'));
     expect(await status(master?.pid ?? 0)).toMatch(new RegExp(`^Uid:\\s+${me}\\s`, 'm'));
     expect(await master?.stop()).toBe(0);
-    expect(isAlive(database)).toBe(false);
+    expect(await isAlive(database)).toBe(false);
   });
 
   it('starts below a folder that is closed to others, also as root', async () => {
@@ -65,7 +66,7 @@ describe('a master with its embedded database', () => {
     const database = await start(join(dir, 'closed/master'));
     expect(await status(database)).not.toMatch(/^Uid:\s+0\s/m);
     expect(await master?.stop()).toBe(0);
-    expect(isAlive(database)).toBe(false);
+    expect(await isAlive(database)).toBe(false);
   });
 });
 
@@ -144,7 +145,7 @@ describe('a worker that is told to stop while it runs a build', () => {
     await farm.untilWorker(name, 'draining');
     worker.kill('SIGTERM');
     await worker.ended();
-    expect(isAlive(step)).toBe(false);
+    expect(await isAlive(step)).toBe(false);
     await writeFile(join(dir, 'go'), '');
     const heir = `w-${++names}`;
     await farm.addWorker(heir);
@@ -159,7 +160,7 @@ describe('a worker that is told to stop while it runs a build', () => {
     await farm.api('DELETE', `/workers/${name}`);
     expect(await worker.ended()).toBe(3);
     expect(worker.output).toContain('IMPGEM_REGISTRATION_TOKEN');
-    expect(isAlive(step)).toBe(false);
+    expect(await isAlive(step)).toBe(false);
     await writeFile(join(dir, 'go'), '');
     const heir = `w-${++names}`;
     await farm.addWorker(heir);

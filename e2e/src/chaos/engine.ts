@@ -8,6 +8,8 @@ const { startEngine, findEngine, engineVersion, ask, hasImage } = engineTools;
 const { ensureImage, QUICK_START_IMAGE } = imageTools;
 const USUAL = 'unix:///var/run/docker.sock';
 
+const CONTAINERD_PID = 'docker/exec/containerd/containerd.pid';
+
 /** The image of the steps. */
 export const IMAGE = QUICK_START_IMAGE;
 
@@ -35,14 +37,18 @@ export class Engine {
 
   /** `kill -9` of dockerd, which takes its containerd along. The containers go on. */
   async kill(): Promise<void> {
-    const containerd = join(this.dir, 'docker/exec/containerd/containerd.pid');
-    const [first, second] = [join(this.dir, 'docker/docker.pid'), containerd].map((file) =>
-      Number(readFileSync(file, 'utf8')),
-    ) as [number, number];
+    const [first, second] = this.processes();
     process.kill(first, 'SIGKILL');
     // a new dockerd would take a dying containerd, or a zombie, for one that it can use
     await eventually(() => !alive(first) && !alive(second), { what: 'the end of the engine' });
-    rmSync(containerd, { force: true });
+    rmSync(join(this.dir, CONTAINERD_PID), { force: true });
+  }
+
+  /** dockerd and its containerd, as they run now. Only of an engine of our own. */
+  processes(): [number, number] {
+    return ['docker/docker.pid', CONTAINERD_PID].map((file) =>
+      Number(readFileSync(join(this.dir, file), 'utf8')),
+    ) as [number, number];
   }
 
   /** Starts it again, if it does not run. */

@@ -73,7 +73,11 @@ async function leftOver(
     const now = await machineTools.snapshot(engine.host);
     // of processes and mounts only those with our mark are ours: others work on this machine as well
     const lists = { ...now, mounts: before.mounts, processes: before.processes };
-    const mine = [...machineTools.traces(mark)].filter(([id]) => !traces.has(id));
+    // an engine that was killed and came back is another process, and no leftover
+    const own = engine.isOwn ? engine.processes().map((pid) => `process ${pid}@`) : [];
+    const mine = [...machineTools.traces(mark)].filter(
+      ([id]) => !traces.has(id) && !own.some((start) => id.startsWith(start)),
+    );
     const all = [...machineTools.differences(before, lists), ...mine.map(([, text]) => text)];
     found = all.filter((line) => !KEPT.test(line));
     return found.length === 0;
