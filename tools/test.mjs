@@ -66,7 +66,7 @@ const TARGETS = [
     needs: ['engine', 'git', 'chromium'],
     tests: projects('browser', 1),
   },
-  { name: 'compose', budget: 90, needs: ['engine', 'compose'], tests: projects('compose', 1) },
+  { name: 'compose', budget: 180, needs: ['engine', 'compose'], tests: projects('compose', 1) },
 ];
 
 const count = { passed: 0, failed: 0, skipped: 0 };

@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- NAME… [--json] [--small]`: measures rows of the table, each beside its peer, and prints a
- * sentence, or with --json a JSON line, for every figure. `all` measures every row and writes docs/benchmarks.md;
- * `smoke` takes a minute and ends 1 when a ratio is far off. --small does little work, to try a row out.
+ * `npm run bench -- NAME… [--json] [--write] [--small]`: measures rows of the table, each beside its peer, and prints a
+ * sentence, or with --json a JSON line, for every figure. `all` measures every row and writes docs/benchmarks.md, as
+ * --write does with the rows that are named; `smoke` takes a minute and ends 1 when a ratio is far off. --small does
+ * little work, to try a row out.
  */
 import { parseArgs } from 'node:util';
 import { durabilities } from './farm.js';
@@ -16,6 +17,7 @@ const { values, positionals } = parseArgs({
   options: {
     json: { type: 'boolean', default: false },
     small: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
   },
 });
 const size = values.small ? 'small' : 'full';
@@ -25,7 +27,7 @@ const unknown = names.filter((name) => name !== 'smoke' && !ROWS[name]);
 if (names.length === 0 || unknown.length > 0) {
   if (unknown.length > 0) console.error(`there is no benchmark ${unknown.join(', ')}`);
   console.error(
-    `npm run bench -- NAME… [--json] [--small]\nNAME: all, smoke, ${Object.keys(ROWS).join(', ')}`,
+    `npm run bench -- NAME… [--json] [--write] [--small]\nNAME: all, smoke, ${Object.keys(ROWS).join(', ')}`,
   );
   process.exit(2);
 }
@@ -44,7 +46,7 @@ for (const name of names) {
   if (row) await row(size, (figure, measured) => tell(judge(figure, FIGURES[figure], measured)));
   else await smoke(tell);
 }
-if (isAll && size === 'full') {
+if ((isAll || values.write) && size === 'full') {
   // it brings a chart library along
   const { writePage } = await import('./report.js');
   await writePage([where, ...durabilities], results);

@@ -15,7 +15,7 @@ const PROFILES = join(ROOT, 'bench/profiles');
 
 const HEAD = `# Benchmarks
 
-<!-- Written by \`npm run bench -- all\`; do not edit. -->
+<!-- Written by \`npm run bench -- all\`, or with the rows that are named and --write; do not edit. -->
 
 Everything ran on one machine, the load, the farm and its database together. A figure that has a peer was measured in turns with it, in
 one run; both are medians, and the first turn of each was thrown away. **ratio** is value ÷ peer's value. The **bar** is what

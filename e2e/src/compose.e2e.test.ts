@@ -57,7 +57,7 @@ describe('docker-compose.yml', () => {
       COMPOSE_HTTP_TIMEOUT: '300',
     };
     await compose('build', '--quiet', 'master', 'worker-1');
-  }, 420_000);
+  }, 900_000);
 
   afterAll(async () => {
     await compose('down', '--volumes', '--remove-orphans', '--timeout', '20').catch(
