@@ -149,14 +149,15 @@ describe('the live socket', () => {
 
   it('reads nothing while it is paused, and does not take that for silence', async () => {
     const text: string[] = [];
-    const socket = open({ silenceMs: 20 });
+    // long enough for a busy machine to greet, short beside the pause
+    const socket = open({ silenceMs: 500 });
     socket.log({ build: 1, step: 2 }, { piece: (piece) => text.push(piece.text) });
     const first = (await peer(0)).greet();
     first.onRequest = ({ id }) => first.send({ type: 'unsubscribed', id });
     const { id } = await first.until(1);
     socket.pause();
     first.send(piece(id, 0, 'late'));
-    await new Promise((done) => setTimeout(done, 100));
+    await new Promise((done) => setTimeout(done, 1_500));
     expect([text, peers.length]).toEqual([[], 1]);
     socket.resume();
     await until(() => text.length === 1);

@@ -22,13 +22,13 @@ beforeAll(async () => {
   file = join(folder, 'images.json');
 });
 afterAll(async () => {
-  for (const name of names)
-    await engine
-      .getImage(name)
-      .remove({ force: true })
-      .catch((error: { statusCode?: number }) => {
-        if (error.statusCode !== 404) throw error;
-      });
+  // also what lost its tag, and has only its digest
+  const pulled = (await engine.listImages()).filter(({ RepoTags, RepoDigests }) =>
+    [...(RepoTags ?? []), ...(RepoDigests ?? [])].some((name) =>
+      registries.some(({ address }) => name.startsWith(`${address}/`)),
+    ),
+  );
+  for (const { Id } of pulled) await engine.getImage(Id).remove({ force: true });
   for (const registry of registries) await registry.close();
   await rm(folder, { recursive: true });
 });
