@@ -1,6 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { ROOT } from '../program.js';
+import { writePart } from '../reliability.js';
 import { ALL_KINDS, type Kind } from './faults.js';
 import type { RoundReport } from './round.js';
 
@@ -72,28 +70,15 @@ function row(name: string, { faults, hits, rounds, attempts, bytes, leaks }: Kin
   return `| ${[name, number(rounds), `${number(hits)} of ${number(faults)}`, number(attempts), number(bytes), number(leaks)].join(' | ')} |`;
 }
 
-const PAGE = join(ROOT, 'docs/reliability.md');
-const BEGIN = '<!-- chaos: written by `npm run chaos -- --write` -->';
-const END = '<!-- end of chaos -->';
+const PART = {
+  title: 'Chaos',
+  begin: '<!-- chaos: written by `npm run chaos -- --write` -->',
+  end: '<!-- end of chaos -->',
+};
 
-/** Puts the totals between the marks of docs/reliability.md; adds the page or the part when it is not there. */
+/** Puts the totals into docs/reliability.md. */
 export function writeReliability(command: string, totals: Totals): void {
   const minutes = Math.round(totals.seconds / 60);
-  const part = [
-    BEGIN,
-    '',
-    `\`${command}\`, in ${minutes} minutes: ${totals.summary}.`,
-    '',
-    totals.table(),
-    '',
-    END,
-  ].join('\n');
-  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Reliability\n';
-  const begin = page.indexOf(BEGIN);
-  const end = page.indexOf(END);
-  const next =
-    begin >= 0 && end > begin
-      ? page.slice(0, begin) + part + page.slice(end + END.length)
-      : `${page.trimEnd()}\n\n## Chaos\n\n${part}\n`;
-  writeFileSync(PAGE, next);
+  const said = `\`${command}\`, in ${minutes} minutes: ${totals.summary}.`;
+  writePart(PART, [said, totals.table()]);
 }

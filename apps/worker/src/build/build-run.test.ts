@@ -60,11 +60,7 @@ function link(stored: string[]): { uploads: Uploads; gone: AbortController } {
   return { uploads, gone };
 }
 
-function build(
-  steps: PlannedStep[],
-  more: Partial<BuildPlan> = {},
-  around: Partial<BuildSurroundings> = {},
-) {
+function scripted(): Executor {
   const executor = createExecutor({
     executor: 'scripted',
     dataDir: '/nowhere',
@@ -72,6 +68,15 @@ function build(
     docker: DOCKER_DEFAULTS,
   });
   open.push(executor);
+  return executor;
+}
+
+function build(
+  steps: PlannedStep[],
+  more: Partial<BuildPlan> = {},
+  around: Partial<BuildSurroundings> = {},
+) {
+  const executor = scripted();
   const stored: string[] = [];
   const records: NewRecord[] = [];
   let seen: (() => void)[] = [];
@@ -128,13 +133,7 @@ function build(
 
 /** The scripted executor on a machine whose engine is away at first. */
 function awayAtFirst(times: number): { executor: Executor; left: () => number } {
-  const executor = createExecutor({
-    executor: 'scripted',
-    dataDir: '/nowhere',
-    allowHost: false,
-    docker: DOCKER_DEFAULTS,
-  });
-  open.push(executor);
+  const executor = scripted();
   const create = executor.createWorkspace.bind(executor);
   executor.createWorkspace = (attempt, slot) => {
     times -= 1;
