@@ -92,7 +92,10 @@ export function differences(before, after) {
   }
   const neighbours = [...after.containers].filter(([, one]) => foreign(one)).map(([id]) => id);
   for (const [line, one] of after.mounts) {
-    const engines = /\/(overlay2|netns|containers)\//.test(line) && neighbours.length > 0;
+    // an engine keeps the machine's own network at hand from the first container that uses it
+    const engines =
+      /\/netns\/default /.test(line) ||
+      (/\/(overlay2|netns|containers)\//.test(line) && neighbours.length > 0);
     if (!before.mounts.has(line) && !engines) found.push(`mounts: left over: ${one.text}`);
   }
   const older = new Set([...before.processes.values()].map((one) => one.pid));

@@ -7,7 +7,10 @@ export interface EngineScope {
   worker: string;
 }
 
-/** The machine's Docker Engine. */
+/** Where the tests' Docker Engine is: not always at the usual socket. */
+export const testEngineHost = process.env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock';
+
+/** The tests' Docker Engine. */
 export function testEngine(): Docker {
   return new Docker();
 }

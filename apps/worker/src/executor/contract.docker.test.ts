@@ -1,6 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { deferred } from '@impgem/kit';
-import { comparedScope, engineObjects, expectNothingLeft, testEngine } from '@impgem/testkit';
+import {
+  comparedScope,
+  engineObjects,
+  expectNothingLeft,
+  testEngine,
+  testEngineHost,
+} from '@impgem/testkit';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +24,7 @@ const IMAGE = 'busybox:1.37';
 const MIB = 1024 ** 2;
 const CONFIG: DockerConfig = {
   ...DOCKER_DEFAULTS,
+  host: testEngineHost,
   memory: 48 * MIB,
   networksRange: '10.214.0.0/16',
   slots: 2,

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { testEngine } from '@impgem/testkit';
+import { testEngine, testEngineHost } from '@impgem/testkit';
 import { randomUUID } from 'node:crypto';
 import { engineCare } from './care.js';
 import { examineEngine } from './examine-engine.js';
 import { labelsOf, nameOf } from './labels.js';
 
 const engine = testEngine();
-const care = engineCare({});
+const care = engineCare({ host: testEngineHost });
 const farm = randomUUID();
 const dead = { farm, worker: randomUUID() };
 const live = { farm, worker: randomUUID() };

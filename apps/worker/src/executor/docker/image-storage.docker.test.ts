@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { startRegistry, testEngine, type TestRegistry } from '@impgem/testkit';
+import { startRegistry, testEngine, testEngineHost, type TestRegistry } from '@impgem/testkit';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,7 +48,7 @@ const never = async (): Promise<boolean> => false;
 function storage(pulled: PulledImages, images: Images, pinned: string[] = []) {
   const isPinned = (name: string) => pinned.includes(name);
   const isHeld = (name: string) => images.isHeld(name);
-  return new ImageStorage({ engine, host: undefined, pulled, isPinned, isHeld });
+  return new ImageStorage({ engine, host: testEngineHost, pulled, isPinned, isHeld });
 }
 
 describe('ImageStorage', () => {

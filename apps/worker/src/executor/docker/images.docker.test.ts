@@ -30,8 +30,10 @@ describe('Images', () => {
       expect(reference).toBe(`${name}:latest`);
       expect(digest).toMatch(/^sha256:[0-9a-f]{64}$/);
     }
-    for (const lines of said) expect(lines.at(-1)).toBe(`pulled ${name}:latest`);
-    expect(said[0]?.[0]).toBe(`pulling ${name}:latest`);
+    for (const lines of said) {
+      expect(lines[0]).toBe(`pulling ${name}:latest`);
+      expect(lines.at(-1)).toBe(`pulled ${name}:latest`);
+    }
     const layers = registry.asked.filter((url) => url.includes('/good/blobs/'));
     expect(layers.length).toBe(new Set(layers).size);
     const { length } = registry.asked;

@@ -89,8 +89,9 @@ export class Images {
   }
 
   async #pull(reference: string, say: (line: string) => void, signal: AbortSignal): Promise<void> {
-    const pull = this.#pulls.get(reference) ?? this.#begin(reference, say);
+    const pull = this.#pulls.get(reference) ?? this.#begin(reference);
     pull.listeners.add(say);
+    say(`pulling ${reference}`);
     const aborted = deferred<never>();
     const stop = (): void =>
       aborted.reject(new FarmError('cancelled', 'cancelled while the image was pulled'));
@@ -105,8 +106,8 @@ export class Images {
     }
   }
 
-  #begin(reference: string, say: (line: string) => void): Pull {
-    const listeners: Pull['listeners'] = new Set([say]);
+  #begin(reference: string): Pull {
+    const listeners: Pull['listeners'] = new Set();
     const cancel = new AbortController();
     const tell = (line: string): void => {
       for (const listener of listeners) listener(line);
@@ -132,7 +133,6 @@ export class Images {
     tell: (line: string) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    tell(`pulling ${reference}`);
     const authconfig = await credentialsFor(reference, this.dockerConfig);
     let stream: Readable;
     try {
