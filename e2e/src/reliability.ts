@@ -11,15 +11,45 @@ interface Part {
   end: string;
 }
 
-/** Puts the text between the marks of docs/reliability.md; adds the page or the part when it is not there. */
-export function writePart({ title, begin, end }: Part, paragraphs: readonly string[]): void {
+/** The page with the text between the marks of the part, which is added when it is not there. */
+export function withPart(
+  page: string,
+  { title, begin, end }: Part,
+  paragraphs: readonly string[],
+): string {
   const part = [begin, ...paragraphs, end].join('\n\n');
-  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Reliability\n';
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
-  const next =
-    from >= 0 && to > from
-      ? page.slice(0, from) + part + page.slice(to + end.length)
-      : `${page.trimEnd()}\n\n## ${title}\n\n${part}\n`;
-  writeFileSync(PAGE, next);
+  return from >= 0 && to > from
+    ? page.slice(0, from) + part + page.slice(to + end.length)
+    : `${page.trimEnd()}\n\n## ${title}\n\n${part}\n`;
 }
+
+/** Writes the part into docs/reliability.md; adds the page or the part when it is not there. */
+export function writePart(part: Part, paragraphs: readonly string[]): void {
+  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Reliability\n';
+  writeFileSync(PAGE, withPart(page, part, paragraphs));
+}
+
+/** A Markdown table as Prettier lays it out: the first column is names, the others are figures. */
+export function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((title, at) =>
+    Math.max(3, title.length, ...rows.map((row) => row[at]?.length ?? 0)),
+  );
+  const laidOut = (row: readonly string[]): string =>
+    line(
+      widths.map((width, at) => {
+        const cell = row[at] ?? '';
+        return at === 0 ? cell.padEnd(width) : cell.padStart(width);
+      }),
+    );
+  const rule = line(
+    widths.map((width, at) => (at === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)),
+  );
+  return [laidOut(head), rule, ...rows.map(laidOut)].join('\n');
+}
+
+const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
+/** With separators, as the page shows it. */
+export const figure = (value: number): string => value.toLocaleString('en-US');

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../eventually.js';
 import { engineTools, imageTools } from './tools.js';
 
-const { startEngine, findEngine, engineVersion, ask, hasImage } = engineTools;
+const { startEngine, findEngine, engineVersion, ask, askJson, hasImage } = engineTools;
 const { ensureImage, QUICK_START_IMAGE } = imageTools;
 const USUAL = 'unix:///var/run/docker.sock';
 
@@ -33,6 +33,18 @@ export class Engine {
       await engine.stop();
       throw error;
     }
+  }
+
+  /** Whether a step of the build that runs this script does so now. */
+  async runs(build: number, script: string): Promise<boolean> {
+    const label = [`impgem.build=${build}`, 'impgem.role=step'];
+    const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
+    const found = await askJson<{ Command: string }[]>(
+      this.host,
+      'GET',
+      `/containers/json?filters=${filters}`,
+    );
+    return found.some(({ Command }) => Command.includes(script));
   }
 
   /** `kill -9` of dockerd, which takes its containerd along. The containers go on. */

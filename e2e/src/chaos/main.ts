@@ -1,7 +1,8 @@
 /**
  * `npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--verbose] [--write]`: real programs, a real build that
  * writes, and faults while it does. Ends with 1 when a round fails, and prints how to see it again. `--long` instead
- * has one build count aloud for three minutes while all around it is killed in turn.
+ * has one build count aloud for three minutes while all around it is killed in turn. `--write` puts the result into
+ * docs/reliability.md; SIGTERM ends it after the round under way, with a result of those that were played.
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,7 +13,7 @@ import { Ground } from './ground.js';
 import { ordeal } from './ordeal.js';
 import { FULL, SMALL, STEPS } from './output.js';
 import { planRound } from './plan.js';
-import { Totals, writeReliability } from './report.js';
+import { Totals, writeOrdeal, writeReliability } from './report.js';
 import { playRound, type RoundReport } from './round.js';
 
 const write = (text: string): boolean => process.stdout.write(text);
@@ -52,7 +53,8 @@ async function main(): Promise<number> {
   if (values.long) return long();
   const totals = await play(rounds, seed, only);
   print(`\n${totals.table()}\n`);
-  if (values.write) writeReliability(command(rounds, seed), totals);
+  // fewer than asked for, when it was told to stop
+  if (values.write) writeReliability(command(totals.passed + totals.failed, seed), totals);
   print(totals.summary);
   return totals.failed > 0 || stopping.signal.aborted ? 1 : 0;
 }
@@ -78,15 +80,16 @@ const LONG_S = 180;
 async function long(): Promise<number> {
   const dataDir = await mkdtemp(join(tmpdir(), 'impgem-ordeal-'));
   let problems: string[];
+  let course = '';
+  const say = (text: string): void => {
+    course += text;
+    write(text);
+  };
   try {
     await chmod(dataDir, 0o755);
-    const { build, attempts, log, expected } = await ordeal({
-      dataDir,
-      seconds: LONG_S,
-      say: write,
-    });
-    print(
-      `attempts ${attempts}, result ${build.result}, ${log.length} of ${expected.length} bytes`,
+    const { build, attempts, log, expected } = await ordeal({ dataDir, seconds: LONG_S, say });
+    say(
+      `attempts ${attempts}, result ${build.result}, ${log.length} of ${expected.length} bytes\n`,
     );
     problems = [
       ...(build.result === 'success' ? [] : [`the result is ${build.result}`]),
@@ -98,8 +101,9 @@ async function long(): Promise<number> {
   } finally {
     await rm(dataDir, { recursive: true, force: true });
   }
-  for (const problem of problems) print(`FAILED: ${problem}`);
-  print(problems.length === 0 ? '1 rounds passed, 0 failed' : '0 rounds passed, 1 failed');
+  for (const problem of problems) say(`FAILED: ${problem}\n`);
+  say(problems.length === 0 ? '1 rounds passed, 0 failed\n' : '0 rounds passed, 1 failed\n');
+  if (values.write) writeOrdeal([`\`\`\`\n${course}\`\`\``]);
   return problems.length === 0 ? 0 : 1;
 }
 

@@ -76,7 +76,7 @@ export class StepOutput {
 
   /** Of all streams together. */
   get bytes(): number {
-    return STREAMS.reduce((sum, stream) => sum + this.expected(stream).bytes, 0);
+    return STREAMS.reduce((sum, stream) => sum + this.#length(stream), 0);
   }
 
   /** What the stream must be; or, given a length, its beginning. */

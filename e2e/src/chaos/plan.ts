@@ -1,7 +1,7 @@
 import { Chance } from '../sim/chance.js';
 import { ALL_KINDS, FAULTS, type Kind } from './faults.js';
 
-/** One fault of a round: in which step, and after which share of its output. */
+/** One fault of a round: in which step at the earliest, and after which share of its output. */
 export interface Blow {
   kind: Kind;
   step: number;
@@ -28,7 +28,10 @@ const USUAL_LOST_AFTER_S = 90;
 
 const alone = (kind: Kind): boolean => FAULTS[kind].lostAfterS !== undefined;
 
-/** The faults of a round: kinds take turns, and where they bear company a second one follows in a later step. */
+/**
+ * The faults of a round: kinds take turns, and where they bear company a second one follows in a later step. The first
+ * of two comes in the first step, since the build goes on writing while it lasts, and must not be through by its end.
+ */
 export function planRound(seed: number, { root, only, steps }: Choice): Plan {
   const chance = new Chance(seed);
   const kinds = ALL_KINDS.filter(
@@ -41,7 +44,7 @@ export function planRound(seed: number, { root, only, steps }: Choice): Plan {
   const others = mild.filter((kind) => kind !== first || kind === only);
   const second = alone(first) ? undefined : others[seed % others.length];
   const share = (): number => chance.between(0.05, 0.5);
-  const at = chance.int(0, steps - 1 - (second ? 1 : 0));
+  const at = second ? 0 : chance.int(0, steps - 1);
   const blows: Blow[] = [{ kind: first, step: at, share: share() }];
   if (second) blows.push({ kind: second, step: chance.int(at + 1, steps - 1), share: share() });
   const own = blows.some(({ kind }) => FAULTS[kind].database === 'own') || chance.odds(0.3);

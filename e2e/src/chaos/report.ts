@@ -1,4 +1,4 @@
-import { writePart } from '../reliability.js';
+import { figure, tableOf, writePart } from '../reliability.js';
 import { ALL_KINDS, type Kind } from './faults.js';
 import type { RoundReport } from './round.js';
 
@@ -43,12 +43,10 @@ export class Totals {
   /** As a Markdown table. */
   table(): string {
     const rows = [...this.#kinds].filter(([, { faults }]) => faults > 0);
-    return [
-      '| fault | rounds | hits on a writing build | attempts | bytes compared | leaks |',
-      '| --- | ---: | ---: | ---: | ---: | ---: |',
-      ...rows.map(([kind, totals]) => row(kind, totals)),
-      row('all', this.#all),
-    ].join('\n');
+    return tableOf(
+      ['fault', 'rounds', 'hits on a writing build', 'attempts', 'bytes compared', 'leaks'],
+      [...rows.map(([kind, totals]) => row(kind, totals)), row('all', this.#all)],
+    );
   }
 
   get summary(): string {
@@ -64,10 +62,10 @@ const nothing = (): KindTotals => ({
   bytes: 0,
   leaks: 0,
 });
-const number = (value: number): string => value.toLocaleString('en-US');
 
-function row(name: string, { faults, hits, rounds, attempts, bytes, leaks }: KindTotals): string {
-  return `| ${[name, number(rounds), `${number(hits)} of ${number(faults)}`, number(attempts), number(bytes), number(leaks)].join(' | ')} |`;
+function row(name: string, { faults, hits, rounds, attempts, bytes, leaks }: KindTotals): string[] {
+  const hit = `${figure(hits)} of ${figure(faults)}`;
+  return [name, figure(rounds), hit, figure(attempts), figure(bytes), figure(leaks)];
 }
 
 const PART = {
@@ -81,4 +79,15 @@ export function writeReliability(command: string, totals: Totals): void {
   const minutes = Math.round(totals.seconds / 60);
   const said = `\`${command}\`, in ${minutes} minutes: ${totals.summary}.`;
   writePart(PART, [said, totals.table()]);
+}
+
+const LONG_PART = {
+  title: 'A build that counts aloud',
+  begin: '<!-- long: written by `npm run chaos -- --long --write` -->',
+  end: '<!-- end of long -->',
+};
+
+/** What became of the build that counts aloud. */
+export function writeOrdeal(paragraphs: readonly string[]): void {
+  writePart(LONG_PART, ['`npm run chaos -- --long`:', ...paragraphs]);
 }

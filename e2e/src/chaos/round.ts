@@ -17,7 +17,7 @@ import { machineTools } from './tools.js';
 
 export interface Hit {
   kind: Kind;
-  /** The step wrote before and after. */
+  /** A step had written, and was not through. */
   writing: boolean;
 }
 
@@ -195,31 +195,18 @@ class Round {
     await this.#judgeBlobs();
   }
 
-  /** Waits until the step has written its share, and makes the fault then; nothing when the build was faster. */
-  async #strike(request: number, { kind, step, share }: Blow): Promise<Struck | undefined> {
+  /** Makes the fault while a step writes; nothing when the build was faster. */
+  async #strike(request: number, blow: Blow): Promise<Struck | undefined> {
     const { stage, plan } = this;
-    const { name, bytes } = this.build.steps[step] as ChaoticBuild['steps'][number];
-    let seen = '';
-    const target = await eventually(
-      async () => {
-        const now = await stage.request(request);
-        if (now.state === 'finished') return 'over' as const;
-        const last = now.builds.at(-1);
-        if (last?.state !== 'running') return undefined;
-        const build = await stage.build(last.id);
-        const found = build.steps.find((one) => one.name === name) as Step;
-        seen = `${name} of attempt ${build.attempt}: ${found.state}, ${found.log.bytes} of ${bytes} bytes`;
-        if (found.state === 'finished') return 'over' as const;
-        return found.log.bytes > share * bytes ? { build, log: found.log.bytes } : undefined;
-      },
-      { timeoutMs: BUILD_MS, what: `output to strike at (${kind})`, saw: () => seen },
-    );
+    const { kind } = blow;
+    const target = await this.#target(request, blow);
     if (target === 'over') {
       this.report.hits.push({ kind, writing: false });
       return undefined;
     }
     const at = Date.now();
-    const worker = stage.worker(target.build.worker);
+    const { build, step, bytes, told } = target;
+    const worker = stage.worker(build.worker);
     const { engine } = this.ground;
     const scene = {
       stage,
@@ -229,13 +216,43 @@ class Round {
       worker,
       lostAfterS: plan.lostAfterS,
     };
-    this.#note(`${kind}, at ${seen}, on ${worker.name}`);
+    this.#note(`${kind}, at ${told}, on ${worker.name}`);
     await FAULTS[kind].strike(scene);
     this.#note(`${kind} is over`);
-    return { kind, at, build: target.build.id, step: name, bytes: target.log };
+    return { kind, at, build: build.id, step, bytes };
   }
 
-  /** A fault is a hit when its step wrote before and after. */
+  /**
+   * Waits until a step, the one of the plan at first, has written its share. The farm may know late of the end of a
+   * step, so the engine is asked whether it still runs; the one after it comes into question when it does not.
+   */
+  #target(request: number, { kind, step, share }: Blow): Promise<Target | 'over'> {
+    let seen = '';
+    const left = this.build.steps.slice(step).map(({ name, bytes }) => ({ name, bytes }));
+    const look = async (): Promise<Target | 'over' | undefined> => {
+      const now = await this.stage.request(request);
+      if (now.state === 'finished') return 'over';
+      const last = now.builds.at(-1);
+      if (last?.state !== 'running') return undefined;
+      const build = await this.stage.build(last.id);
+      for (const { name, bytes } of left) {
+        const found = build.steps.find((one) => one.name === name) as Step;
+        if (found.state === 'finished') continue;
+        seen = `${name} of attempt ${build.attempt}: ${found.state}, ${found.log.bytes} of ${bytes} bytes`;
+        if (found.log.bytes <= share * bytes) return undefined;
+        if (!(await this.ground.engine.runs(build.id, `${name}.sh`))) return undefined;
+        return { build, step: name, bytes: found.log.bytes, told: seen };
+      }
+      return 'over';
+    };
+    return eventually(look, {
+      timeoutMs: BUILD_MS,
+      what: `output to strike at (${kind})`,
+      saw: () => seen,
+    });
+  }
+
+  /** A fault is a hit when its step had written, ran when it was made, and went on. */
   #count({ kind, at, build, step, bytes }: Struck, builds: readonly BuildDetail[]): void {
     const found = builds.find(({ id }) => id === build)?.steps.find(({ name }) => name === step);
     const goesOn = found !== undefined && Date.parse(found.finishedAt ?? '') > at;
@@ -367,6 +384,14 @@ class Round {
         `${what}: expected ${String(expected)}, got ${String(got)} ${more}`.trimEnd(),
       );
   }
+}
+
+/** A step that writes. */
+interface Target {
+  build: BuildDetail;
+  step: string;
+  bytes: number;
+  told: string;
 }
 
 interface Struck {

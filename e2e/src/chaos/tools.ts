@@ -15,6 +15,7 @@ interface EngineTools {
     path: string,
     options?: { body?: NodeJS.ReadableStream },
   ): Promise<IncomingMessage>;
+  askJson<Answer>(host: string, method: string, path: string): Promise<Answer>;
 }
 
 interface ImageTools {

@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { flawNames } from './flaws.js';
-import { add, noTotals, tableOf, type Totals } from './report.js';
+import { add, noTotals, tableOfTotals, type Totals } from './report.js';
 import type { Order, Report } from './seeds.js';
 import { writeReliability } from './write.js';
 
@@ -95,7 +95,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const totals = await run(asked.order, asked.bail);
-  if (!asked.order.traced) print(tableOf(totals));
+  if (!asked.order.traced) print(tableOfTotals(totals));
   if (asked.write) writeReliability(totals);
   print(`${totals.passed} seeds passed, ${totals.failed} failed`);
   return totals.failed > 0 ? 1 : 0;

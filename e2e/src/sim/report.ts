@@ -1,3 +1,4 @@
+import { figure, tableOf } from '../reliability.js';
 import type { RunReport } from './simulate.js';
 
 /** What many runs came to; plain JSON. */
@@ -66,28 +67,22 @@ export function add(all: Totals, more: Totals): void {
 }
 
 /** The totals as a Markdown table. */
-export function tableOf(totals: Totals): string {
+export function tableOfTotals(totals: Totals): string {
   const { count, ms, tookMs } = totals;
   const rows = [
     ['seeds', `${totals.first} to ${totals.first + count - 1}`],
-    ['virtual hours', number(Math.round(ms / 3_600_000))],
-    ['events', number(totals.events)],
-    ['workers', number(totals.workers)],
-    ['build requests', number(totals.requests)],
-    ['builds (attempts)', number(totals.attempts)],
-    ['frames on the wire', number(totals.frames)],
-    ['bytes of output', number(totals.bytes)],
+    ['virtual hours', figure(Math.round(ms / 3_600_000))],
+    ['events', figure(totals.events)],
+    ['workers', figure(totals.workers)],
+    ['build requests', figure(totals.requests)],
+    ['builds (attempts)', figure(totals.attempts)],
+    ['frames on the wire', figure(totals.frames)],
+    ['bytes of output', figure(totals.bytes)],
     ...Object.entries(totals.faults)
       .toSorted(([a], [b]) => a.localeCompare(b))
-      .map(([kind, n]) => [`fault: ${kind}`, number(n)]),
-    ['seeds a second', number(Math.round(count / (tookMs / 1000)))],
-    ...Object.entries(totals.violations).map(([name, n]) => [`FAILED: ${name}`, number(n)]),
+      .map(([kind, n]) => [`fault: ${kind}`, figure(n)]),
+    ['seeds a second', figure(Math.round(count / (tookMs / 1000)))],
+    ...Object.entries(totals.violations).map(([name, n]) => [`FAILED: ${name}`, figure(n)]),
   ];
-  return [
-    '| what | how many |',
-    '| --- | ---: |',
-    ...rows.map((row) => `| ${row.join(' | ')} |`),
-  ].join('\n');
+  return tableOf(['what', 'how many'], rows);
 }
-
-const number = (value: number): string => value.toLocaleString('en-US');

@@ -1,5 +1,5 @@
 import { writePart } from '../reliability.js';
-import { tableOf, type Totals } from './report.js';
+import { tableOfTotals, type Totals } from './report.js';
 
 const PART = {
   title: 'Simulation',
@@ -11,5 +11,8 @@ const PART = {
 export function writeReliability(totals: Totals): void {
   const { passed, failed, first, count } = totals;
   const command = `npm run sim -- --seed ${first} --seeds ${count}`;
-  writePart(PART, [`\`${command}\`: ${passed} seeds passed, ${failed} failed.`, tableOf(totals)]);
+  writePart(PART, [
+    `\`${command}\`: ${passed} seeds passed, ${failed} failed.`,
+    tableOfTotals(totals),
+  ]);
 }
