@@ -99,6 +99,7 @@ function build(
         for (const look of seen.splice(0)) look();
       },
       launching: async () => {},
+      stopping: async () => {},
     },
     {
       executor,

@@ -4,7 +4,13 @@ import type { BuildEvent, Reason } from '@impgem/protocol';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Attempt, Executor, Workspace } from '../executor/executor.js';
-import { REVISION, type Budget, type NewRecord, type OpenStep } from '../spool/index.js';
+import {
+  REVISION,
+  type Budget,
+  type NewRecord,
+  type OpenStep,
+  type StopNote,
+} from '../spool/index.js';
 import type { checkout } from '../workspace/index.js';
 import { collectArtifacts } from './artifacts-step.js';
 import { runCommand, type Done } from './command-step.js';
@@ -42,6 +48,8 @@ export interface BuildOrder {
   append: (record: NewRecord) => Promise<unknown>;
   /** Notes beside the journal that a step is about to run. */
   launching: (step: number, ref: string) => Promise<void>;
+  /** Notes there that it is about to be stopped. */
+  stopping: (stop: StopNote) => Promise<void>;
   /** Set when an earlier process began it. */
   earlier?: Earlier;
 }
@@ -75,8 +83,8 @@ interface Act {
  * infrastructure failed: what a failed test wrote is what one wants to see.
  *
  * A build that an earlier process began goes on where its journal ends: `reopen`, then `run`. A command that runs
- * is taken up, one that was never launched begins; a checkout and the collecting of artifacts are done again. What
- * cannot be taken up ends as `retry`.
+ * is taken up, one that was never launched begins, one that was being stopped ends as that; a checkout and the
+ * collecting of artifacts are done again. What cannot be taken up ends as `retry`.
  */
 export class BuildRun {
   private readonly zero: number;
@@ -95,6 +103,8 @@ export class BuildRun {
     const { earlier } = order;
     const spentMs = earlier ? Math.max(0, Date.now() - earlier.startedAt) : 0;
     this.zero = performance.now() - spentMs;
+    // What the earlier process had begun to stop is stopped, whether or not it came to that.
+    if (earlier?.launch?.stop?.whole) this.stop = earlier.launch.stop;
   }
 
   /** Ends the build before its own end; the first word counts, but that an `abandon` goes over all others. */
@@ -205,7 +215,9 @@ export class BuildRun {
     if (!open) await this.record({ kind: 'step.started', step: index });
     const log = this.logOf(index, open);
     const stopper = (this.stopper = new Stopper());
+    const { launch } = this.order.earlier ?? {};
     if (this.stop) stopper.set(this.stop);
+    else if (open && launch?.step === index && launch.stop) stopper.set(launch.stop);
     this.collecting = step.kind === 'artifacts';
     if (open) log.say('the worker was restarted');
     let done: Done;
@@ -244,7 +256,7 @@ export class BuildRun {
   }
 
   private async act(act: Act): Promise<Done> {
-    const { plan, attempt, earlier, launching } = this.order;
+    const { plan, attempt, earlier, launching, stopping } = this.order;
     const { index, step, before, log, stopper, open } = act;
     const { executor, uploads } = this.around;
     const workspace = this.workspace;
@@ -264,6 +276,10 @@ export class BuildRun {
         stopper,
         arm,
         launching: (ref) => launching(index, ref),
+        stopping: async ({ kind, reason }) => {
+          const whole = this.stop !== undefined;
+          if (kind !== 'abandon') await stopping({ kind, reason, whole });
+        },
         ...(launch?.step === index ? { launched: launch.ref } : {}),
         again: (open?.log.bytes ?? 0) > 0,
       });

@@ -1,7 +1,7 @@
 import { FarmError } from '@impgem/kit';
 import type { Assign, AttemptRef, FoundBuild, Reason, WorkerEvent } from '@impgem/protocol';
 import type { Logger } from 'pino';
-import type { Journal, NewRecord, Spool } from '../spool/index.js';
+import type { Journal, NewRecord, Spool, StopNote } from '../spool/index.js';
 import { BuildRun, type BuildOrder, type BuildSurroundings } from './build-run.js';
 import type { Stop } from './stop.js';
 
@@ -142,9 +142,10 @@ export class Builds {
       this.report({ type: 'journaled', ...ref, seq, finished });
     };
     const launching = (step: number, to: string) => journal().noteLaunch({ step, ref: to });
+    const stopping = (stop: StopNote) => journal().noteStop(stop);
     const { budget } = this.order.spool;
     const around = { ...this.order, budget, log };
-    const run = new BuildRun({ ...order, attempt: ref, append, launching }, around);
+    const run = new BuildRun({ ...order, attempt: ref, append, launching, stopping }, around);
     if (this.halted) run.interrupt(this.halted);
     return run;
   }

@@ -28,6 +28,11 @@ export interface CommandOrder {
   stopper: Stopper;
   /** Notes that the step is about to run. */
   launching: (ref: string) => Promise<void>;
+  /**
+   * Notes that the step is about to be stopped: when this process dies while it does, the next one finds an exit
+   * that is the farm's doing, and would take it for the code's.
+   */
+  stopping: (stop: Stop) => Promise<void>;
   /** By which an earlier process had launched it. */
   launched?: string;
   /** Its time limit is over or counts on; called when it is not over by itself. */
@@ -85,10 +90,10 @@ async function begun(order: CommandOrder): Promise<Begun> {
 
 async function judged(
   { running, silence }: Begun,
-  { log, stopper }: CommandOrder,
+  { log, stopper, stopping }: CommandOrder,
 ): Promise<Ending> {
   if (!running.wasOver) silence?.begin();
-  const exit = await ended(running, stopper).finally(() => silence?.end());
+  const exit = await ended(running, stopper, stopping).finally(() => silence?.end());
   if (stopper.stop) return stoppedEnding(stopper.stop, exit.exitCode);
   if (exit.reason) return endingOf(exit.reason, exit.exitCode);
   if (exit.exitCode === 0) return { result: 'success', exitCode: 0 };
@@ -111,7 +116,11 @@ const HINT_127 =
   'step, or use an image that has it.';
 
 /** The step's end, of its own or by being stopped; bounded even when the engine does not answer. */
-async function ended(running: RunningStep, stopper: Stopper): Promise<StepExit> {
+async function ended(
+  running: RunningStep,
+  stopper: Stopper,
+  stopping: CommandOrder['stopping'],
+): Promise<StepExit> {
   const stopped = new Promise<undefined>((resolve) => {
     if (stopper.signal.aborted) resolve(undefined);
     else stopper.signal.addEventListener('abort', () => resolve(undefined), { once: true });
@@ -123,7 +132,9 @@ async function ended(running: RunningStep, stopper: Stopper): Promise<StepExit> 
   const deadline = new Promise<StepExit>((resolve) => {
     timer = setTimeout(() => resolve({}), graceMs + DEADLINE_MS);
   });
-  const stop = running.stop(graceMs).then(() => running.exited);
+  // A spool that cannot be written keeps nothing from being stopped.
+  const noted = stopper.stop ? stopping(stopper.stop).catch(() => {}) : Promise.resolve();
+  const stop = noted.then(() => running.stop(graceMs)).then(() => running.exited);
   try {
     return await Promise.race([stop, deadline]);
   } finally {

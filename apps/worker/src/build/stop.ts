@@ -1,6 +1,7 @@
 import { REASONS, type Reason, type ReasonCode } from '@impgem/protocol';
 import type { Result } from '@impgem/pipeline';
 import { FarmError } from '@impgem/kit';
+import type { StopNote } from '../spool/index.js';
 
 /** How a step, or a build, ended. */
 export interface Ending {
@@ -14,7 +15,7 @@ export interface Ending {
  * so the build is for another attempt; `abandon`: it is not this worker's any more, nothing is said of it.
  */
 export interface Stop {
-  kind: 'cancel' | 'timeout' | 'halt' | 'abandon';
+  kind: StopNote['kind'] | 'abandon';
   reason: Reason;
 }
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import type { BuildPlan, PlannedStep } from '@impgem/pipeline';
-import { FarmError } from '@impgem/kit';
+import { deferred, FarmError } from '@impgem/kit';
 import * as fc from 'fast-check';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
@@ -16,6 +16,7 @@ import type {
 import { Budget, type Launch, type NewRecord } from '../spool/index.js';
 import { advance, NOTHING } from '../spool/record.js';
 import { BuildRun } from './build-run.js';
+import type { Stop } from './stop.js';
 import { Uploads } from './uploads.js';
 
 // A process that died has no timers either.
@@ -25,7 +26,7 @@ afterEach(() => void jest.useRealTimers());
 /** What outlives a worker's process: a workspace, and steps with their output. */
 class Machine {
   workspace: { files: string[] } | undefined;
-  readonly steps = new Map<string, { spec: StepSpec; left: boolean }>();
+  readonly steps = new Map<string, { spec: StepSpec; killed?: true }>();
   /** Names of the steps that ran, once for each time. */
   readonly ran: string[] = [];
   checkouts = 0;
@@ -104,7 +105,7 @@ class LastingExecutor implements Executor {
     const ref = `${spec.name} ${this.machine.steps.size}`;
     await launching(ref);
     await this.life.deed();
-    this.machine.steps.set(ref, { spec, left: false });
+    this.machine.steps.set(ref, { spec });
     this.machine.ran.push(spec.name);
     return this.running(ref, sink);
   }
@@ -121,7 +122,14 @@ class LastingExecutor implements Executor {
   private running(ref: string, sink: OutputSink): RunningStep {
     const { machine, life } = this;
     const step = machine.steps.get(ref);
+    const killed = deferred();
+    if (step?.killed) killed.resolve();
     const play = async () => {
+      if (step?.spec.run === HANG) {
+        await killed.promise;
+        await life.deed();
+        return { exitCode: 137 };
+      }
       const bytes = step ? outputOf(step.spec) : Buffer.alloc(0);
       for (let at = 0; at < bytes.length; at += 7) await sink('stdout', bytes.subarray(at, at + 7));
       await life.deed();
@@ -129,7 +137,12 @@ class LastingExecutor implements Executor {
     };
     return {
       exited: play(),
-      stop: async () => {},
+      stop: async () => {
+        await life.deed();
+        if (step) step.killed = true;
+        await life.deed();
+        killed.resolve();
+      },
       discard: () => void machine.steps.delete(ref),
     };
   }
@@ -140,6 +153,9 @@ class LastingExecutor implements Executor {
   async close(): Promise<void> {}
   async leave(): Promise<void> {}
 }
+
+/** What runs until it is killed. */
+const HANG = 'do hang';
 
 const command = (name: string): PlannedStep => ({ kind: 'run', name, run: `do ${name}`, env: {} });
 const PLAN: BuildPlan = {
@@ -174,7 +190,13 @@ function uploadsOf(machine: Machine, life: Life): Uploads {
 }
 
 /** One process of the worker: true when it came to the end of the build before its own. */
-async function live(machine: Machine, disk: Disk, lasts: number, first: boolean): Promise<boolean> {
+async function live(
+  machine: Machine,
+  disk: Disk,
+  lasts: number,
+  first: boolean,
+  { steps = PLAN.steps, stop }: { steps?: PlannedStep[]; stop?: Stop } = {},
+): Promise<boolean> {
   const life = new Life(lasts);
   const progress = disk.records.reduce(advance, NOTHING);
   const { launch } = disk;
@@ -183,7 +205,7 @@ async function live(machine: Machine, disk: Disk, lasts: number, first: boolean)
     {
       attempt: { build: 1, epoch: 1 },
       slot: 0,
-      plan: PLAN,
+      plan: { ...PLAN, steps },
       append: async (record) => {
         await life.deed();
         disk.records.push(record);
@@ -191,6 +213,12 @@ async function live(machine: Machine, disk: Disk, lasts: number, first: boolean)
       launching: async (step, ref) => {
         await life.deed();
         disk.launch = { step, ref };
+        // once it runs
+        if (stop) setTimeout(() => run.interrupt(stop), 1000);
+      },
+      stopping: async (note) => {
+        await life.deed();
+        if (disk.launch) disk.launch = { ...disk.launch, stop: note };
       },
       ...(first ? {} : { earlier }),
     },
@@ -291,5 +319,41 @@ describe('a build whose worker dies again and again', () => {
     ).toEqual(['success', 'retry', 'skipped', 'skipped']);
     expect(machine.ran).toEqual(['one']);
     expect(machine.workspace).toBeUndefined();
+  });
+});
+
+describe('a build whose worker dies while it stops a step', () => {
+  const reasons = {
+    cancel: { code: 'cancelled', message: 'by admin' },
+    halt: { code: 'draining', message: 'the worker stops' },
+  };
+  const cases = [
+    { what: 'cancelled', stop: { kind: 'cancel', reason: reasons.cancel } },
+    { what: 'retry', stop: { kind: 'halt', reason: reasons.halt } },
+    { what: 'failure', code: 'step-timeout' },
+  ] satisfies { what: string; stop?: Stop; code?: string }[];
+
+  it.each(cases)('ends as it would have: $what', async ({ what, stop, code }) => {
+    const steps = [{ ...command('hang'), ...(stop ? {} : { timeoutMs: 1000 }) }];
+    const plan = { steps, ...(stop ? { stop } : {}) };
+    const taken = [];
+    for (let lasts = 0, over = false; !over; lasts++) {
+      const machine = new Machine();
+      const disk: Disk = { records: [] };
+      const first = live(machine, disk, lasts, true, plan);
+      await jest.advanceTimersByTimeAsync(2000);
+      over = await first;
+      // without the step being touched it would run on
+      const touched = [...machine.steps.values()].some(({ killed }) => killed);
+      if (over || !touched) continue;
+      const second = live(machine, disk, Infinity, false, { steps });
+      expect(await second).toBe(true);
+      expect(kindsOf(disk).slice(-2)).toMatchObject([
+        { kind: 'step.finished', result: what, reason: { code: stop?.reason.code ?? code } },
+        { kind: 'build.finished', result: what, reason: { code: stop?.reason.code ?? code } },
+      ]);
+      taken.push(lasts);
+    }
+    expect(taken.length).toBeGreaterThan(1);
   });
 });

@@ -198,12 +198,15 @@ describe('Journal', () => {
     expect(await journal.append(event({ kind: 'build.started' }))).toBe(2);
   });
 
-  it('remembers what was launched last, and takes a damaged note for the worst', async () => {
+  it('remembers what was launched last, and that it is stopped, and takes a damaged note for the worst', async () => {
     const journal = await open();
     expect((await reopen()).journal.launch).toBeUndefined();
     await journal.noteLaunch({ step: 1, ref: 'abc' });
     await journal.noteLaunch({ step: 2, ref: 'def' });
     expect((await reopen()).journal.launch).toEqual({ step: 2, ref: 'def' });
+    const stop = { kind: 'halt', reason: { code: 'draining', message: '' }, whole: true } as const;
+    await journal.noteStop(stop);
+    expect((await reopen()).journal.launch).toEqual({ step: 2, ref: 'def', stop });
     await writeFile(join(journal.folder, 'launch.json'), '{"step":');
     expect((await reopen()).journal.launch?.step).toBeGreaterThan(1000);
     await journal.close();

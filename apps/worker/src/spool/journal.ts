@@ -1,4 +1,4 @@
-import type { Assign } from '@impgem/protocol';
+import type { Assign, Reason } from '@impgem/protocol';
 import { FarmError, invariant } from '@impgem/kit';
 import {
   mkdir,
@@ -45,6 +45,16 @@ export interface Launch {
   step: number;
   /** By which the executor finds it again. */
   ref: string;
+  /** Set when this worker was about to stop it: its exit says nothing of its own any more. */
+  stop?: StopNote;
+}
+
+/** Why a step is stopped before its own end: asked for, too late, or because this worker stops. */
+export interface StopNote {
+  kind: 'cancel' | 'timeout' | 'halt';
+  reason: Reason;
+  /** The build ends with it, not this step alone. */
+  whole: boolean;
 }
 
 /** A record that can be sent. */
@@ -133,6 +143,11 @@ export class Journal {
   async noteLaunch(launch: Launch): Promise<void> {
     this.launch = launch;
     await replace(join(this.folder, LAUNCH), JSON.stringify(launch));
+  }
+
+  /** Notes that the launched step is about to be stopped; to have settled before a signal is sent to it. */
+  async noteStop(stop: StopNote): Promise<void> {
+    if (this.launch) await this.noteLaunch({ ...this.launch, stop });
   }
 
   get attempt(): { build: number; epoch: number } {
