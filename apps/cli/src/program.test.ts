@@ -29,6 +29,8 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+const ago = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString();
+
 /** A command line with this master's address and a token. */
 async function impgem(...argv: string[]) {
   const { said, code } = runLine(['--url', url, '--token', 'igt_a_b', ...argv]);
@@ -145,6 +147,22 @@ describe('the command line', () => {
     master.answers.set('GET /builders/hello/builds/3', aBuild({ id: 17 }));
     master.answers.set('GET /builds/17', aBuild({ id: 17, number: 3 }));
     expect((await impgem('show', 'hello#3')).out).toContain('hello #3');
+  });
+
+  it('tells which workers are silent, and since when', async () => {
+    const worker = { running: 1, slots: 2, executor: 'docker', labels: ['big'], version: '0.1.0' };
+    const items = [
+      { ...worker, name: 'well', state: 'online', lastSeenAt: ago(0) },
+      { ...worker, name: 'slow', state: 'suspect', lastSeenAt: ago(20) },
+      { ...worker, name: 'gone', state: 'lost', lastSeenAt: ago(180) },
+    ].map((one) => ({ ...one, diskFree: null, lowDisk: null }));
+    master.answers.set('GET /workers', { items, next: null });
+    const { out } = await impgem('workers');
+    expect(out).toMatch(/^well +online +1\/2 /m);
+    expect(out).toMatch(/^slow +suspect +1\/2 .* [23]\d s ago/m);
+    expect(out).toMatch(/^gone +lost +1\/2 .* 3 min ago/m);
+    const json = JSON.parse((await impgem('--json', 'workers')).out) as { state: string }[];
+    expect(json.map(({ state }) => state)).toEqual(['online', 'suspect', 'lost']);
   });
 
   it('shows what to run on a new machine', async () => {

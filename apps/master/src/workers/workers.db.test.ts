@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { NewRegistrationToken, Worker, WorkerCredential } from '@impgem/client';
 import { CLOSE, encodeFrame, type MasterMessage } from '@impgem/protocol';
+import { Leases } from '../scheduling/index.js';
 import { until } from '../scheduling/testing.js';
 import { testMaster, type TestMaster } from '../testing.js';
 import { FakeWorker } from './testing.js';
@@ -77,6 +78,14 @@ const build = (id: number) =>
     'GET',
     `/builds/${id}`,
   );
+
+/** Moves the clock of its leases instead of waiting. */
+const silentFor = (seconds: number, workerId: string) =>
+  master.database.transaction(async (tx) => {
+    const then = `now() - ${seconds} * interval '1 second'`;
+    await tx.query(`UPDATE workers SET last_seen_at = ${then} WHERE id = $1`, [workerId]);
+    await tx.query(`UPDATE leases SET granted_at = ${then} WHERE worker_id = $1`, [workerId]);
+  });
 
 describe('registration', () => {
   it('turns one use of a token into a credential, once', async () => {
@@ -350,6 +359,40 @@ describe('a build over the wire', () => {
     expect(await again.next('expect')).toMatchObject({ seq: 1 });
     again.event(worker.ref, 2, { kind: 'build.finished', result: 'success' });
     await again.next('release');
+  });
+
+  it('is shown with its worker while that is silent, lost and back again', async () => {
+    const worker = await running();
+    const { ref, credential, request } = worker;
+    worker.event(ref, 1, { kind: 'build.started' });
+    await worker.next('ack');
+    worker.socket.terminate();
+    await until(async () => (await shown(credential.name)).state === 'suspect');
+    const held = { state: 'running', worker: credential.name, result: null };
+    expect(await shown(credential.name)).toMatchObject({ running: 1, connectedAt: null });
+    expect(await build(ref.build)).toMatchObject(held);
+
+    await silentFor(50, credential.id);
+    expect(await shown(credential.name)).toMatchObject({ state: 'lost', running: 1 });
+    expect(await build(ref.build)).toMatchObject(held);
+
+    await silentFor(100, credential.id);
+    const leases = master.app.get(Leases, { strict: false });
+    await master.database.transaction((tx) => leases.lose(tx, [], 100_000, 90_000));
+    const message = `worker ${credential.name} was not heard of for 90 s`;
+    const reason = { code: 'worker-lost', message };
+    expect(await build(ref.build)).toMatchObject({ state: 'finished', result: 'retry', reason });
+    expect(await shown(credential.name)).toMatchObject({ state: 'offline', running: 0 });
+    expect(await ask('GET', `/build-requests/${request}`)).toMatchObject({
+      state: 'pending',
+      builds: [{ id: ref.build, state: 'finished', result: 'retry' }],
+    });
+
+    const again = await connect(credential.token);
+    const welcome = await again.hello({ builds: [{ ...ref, seq: 1, finished: false }] });
+    expect(welcome.builds).toMatchObject([{ ...ref, verdict: 'continue' }]);
+    expect(await build(ref.build)).toMatchObject({ ...held, reason: null });
+    expect(await shown(credential.name)).toMatchObject({ state: 'online', running: 1 });
   });
 
   it('goes back to the queue when the worker refuses it', async () => {

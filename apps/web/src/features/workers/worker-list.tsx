@@ -55,7 +55,7 @@ export function WorkerList({ mayAdmin }: { mayAdmin: boolean }) {
   );
 }
 
-function WorkerTable({
+export function WorkerTable({
   workers,
   onRevoke,
 }: {
