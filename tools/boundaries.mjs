@@ -66,6 +66,7 @@ export const ZONES = {
     builds: ['scheduling', 'artifacts', 'builders', 'events', 'access', 'platform'],
     workers: ['scheduling', 'journal', 'artifacts', 'events', 'access', 'platform'],
     live: ['logs', 'events', 'access', 'platform'],
+    retention: ['access', 'platform'],
   },
   'apps/worker/src': {
     executor: [],

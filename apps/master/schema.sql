@@ -28,6 +28,7 @@ CREATE TABLE artifacts (
   CONSTRAINT artifacts_build_id_number_key UNIQUE (build_id, number),
   CONSTRAINT artifacts_build_id_path_key UNIQUE (build_id, path)
 );
+CREATE INDEX artifacts_sha256 ON public.artifacts USING btree (sha256);
 
 CREATE TABLE audit (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -69,6 +70,7 @@ CREATE TABLE build_requests (
 ) WITH (fillfactor=80);
 CREATE INDEX build_requests_open ON public.build_requests USING btree (builder_id) WHERE (state <> 'finished'::text);
 CREATE INDEX build_requests_queue ON public.build_requests USING btree (group_id, rank, id) WHERE (state = 'pending'::text);
+CREATE INDEX build_requests_unbuilt ON public.build_requests USING btree (builder_id, id) WHERE ((state = 'finished'::text) AND (attempts = 0));
 
 CREATE TABLE builder_numbers (
   builder_id integer NOT NULL,
@@ -129,6 +131,7 @@ CREATE TABLE events (
 );
 CREATE INDEX events_build ON public.events USING btree (build_id, xid, id) WHERE (build_id IS NOT NULL);
 CREATE INDEX events_order ON public.events USING btree (xid, id);
+CREATE INDEX events_request ON public.events USING btree (request_id) WHERE ((build_id IS NULL) AND (request_id IS NOT NULL));
 
 CREATE TABLE farm (
   one boolean NOT NULL DEFAULT true,
@@ -226,6 +229,14 @@ CREATE TABLE requirement_groups (
   CONSTRAINT requirement_groups_labels_workers_key UNIQUE (labels, workers)
 );
 
+CREATE TABLE retention_marks (
+  builder_id integer NOT NULL,
+  logs_through integer NOT NULL DEFAULT 0,
+  artifacts_through integer NOT NULL DEFAULT 0,
+  CONSTRAINT retention_marks_pkey PRIMARY KEY (builder_id),
+  CONSTRAINT retention_marks_builder_id_fkey FOREIGN KEY (builder_id) REFERENCES builders(id)
+);
+
 CREATE TABLE sealed_logs (
   build_id bigint NOT NULL,
   step integer NOT NULL,
@@ -234,7 +245,7 @@ CREATE TABLE sealed_logs (
   data bytea STORAGE EXTERNAL,
   sealed_at timestamp with time zone NOT NULL DEFAULT now(),
   CONSTRAINT sealed_logs_pkey PRIMARY KEY (build_id, step),
-  CONSTRAINT sealed_logs_check CHECK ((num_nonnulls(blob, data) = 1))
+  CONSTRAINT sealed_logs_check CHECK ((num_nonnulls(blob, data) <= 1))
 );
 CREATE INDEX sealed_logs_blob ON public.sealed_logs USING btree (blob) WHERE (blob IS NOT NULL);
 

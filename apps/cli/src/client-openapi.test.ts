@@ -49,6 +49,8 @@ async function allCalls(): Promise<Call[]> {
     c.tokens.create({ name: 'n', scopes: ['read'], expiresIn: 1 }),
     c.tokens.revoke('i'),
     c.audit(page),
+    c.retention.preview(),
+    c.retention.run(),
     c.registrationTokens.list(page),
     c.registrationTokens.create({ uses: 1, expiresIn: 1, labels: [] }),
     c.registrationTokens.revoke('i'),

@@ -363,7 +363,7 @@ describe('trigger --watch', () => {
   });
 
   it('fetches what is missing of a log whose end the live socket does not tell', async () => {
-    const log = { bytes: 8, lines: 2, finished: true, sha256: null };
+    const log = { bytes: 8, lines: 2, finished: true, removed: false, sha256: null };
     const steps = [aStep(0, 'build', finished('success', { log }))];
     master.files.set('/builds/1/steps/0/log', Buffer.from('one\ntwo\n'));
     const over = aBuild({ steps, state: 'finished', result: 'success' });

@@ -16,6 +16,7 @@ import { addTokenCreate } from './commands/token-create.js';
 import { addTokenList } from './commands/token-list.js';
 import { addTokenRevoke } from './commands/token-revoke.js';
 import { addDoctor } from './commands/farm-doctor.js';
+import { addRetention } from './commands/farm-retention.js';
 import { addUp } from './commands/farm-up.js';
 import { addWorkerAdd } from './commands/worker-add.js';
 import { addWorkerList } from './commands/worker-list.js';
@@ -54,6 +55,7 @@ function createProgram(cli: Cli): Command {
   const tokens = program.command('token').description('create, list, revoke API tokens');
   for (const one of [addTokenCreate, addTokenList, addTokenRevoke]) one(tokens, cli);
   addAudit(program, cli);
+  addRetention(program, cli);
   addDoctor(program, cli);
   addBackupAndRestore(program, cli);
   program

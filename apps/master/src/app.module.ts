@@ -8,6 +8,7 @@ import { JournalModule } from './journal/index.js';
 import { LiveModule } from './live/index.js';
 import { LogsModule } from './logs/index.js';
 import { PlatformModule, type Platform } from './platform/index.js';
+import { RetentionModule } from './retention/index.js';
 import { SchedulingModule } from './scheduling/index.js';
 import { WorkersModule } from './workers/index.js';
 
@@ -28,6 +29,7 @@ export class AppModule {
         BuildsModule,
         WorkersModule,
         LiveModule,
+        RetentionModule,
       ],
     };
   }

@@ -86,6 +86,7 @@ const CHANGES: Record<string, [string, () => Promise<unknown>]> = {
   'POST /api/v1/workers/register': ['worker.register', () => register('one')],
   'POST /api/v1/workers/{name}/rotate': ['worker.rotate', () => ask('POST', '/workers/one/rotate')],
   'DELETE /api/v1/workers/{name}': ['worker.revoke', () => ask('DELETE', '/workers/one')],
+  'POST /api/v1/retention': ['retention.run', () => ask('POST', '/retention', {})],
   'POST /api/v1/build-requests': ['build-request.create', request],
   'POST /api/v1/build-requests/{id}/cancel': [
     'build-request.cancel',

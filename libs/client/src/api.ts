@@ -200,6 +200,8 @@ export interface Log {
   /** Newlines so far. */
   lines: number;
   finished: boolean;
+  /** It was older than its builder keeps logs. */
+  removed: boolean;
   /** Per stream, once finished. */
   sha256: Partial<Record<StreamName, string>> | null;
 }
@@ -258,6 +260,38 @@ export interface FarmEvent {
   request?: number;
   worker?: string;
   data: Record<string, unknown>;
+}
+
+/** What is older than a builder keeps it: what would go, or what went. */
+export interface RetentionItem {
+  builder: string;
+  /** Builds, with all that was theirs. */
+  builds: number;
+  /** Up to which number; null: none. */
+  buildsThrough: number | null;
+  logs: number;
+  logsThrough: number | null;
+  /** As they are stored. */
+  logBytes: number;
+  artifacts: number;
+  artifactsThrough: number | null;
+  artifactBytes: number;
+}
+export interface RetentionReport {
+  /** Builders of which something goes. */
+  builders: RetentionItem[];
+  /** Of logs and artifacts; what another build has too stays on the disk. */
+  bytes: number;
+  /** There is more to remove: ask again. */
+  more: boolean;
+  /** Where the master keeps its data. */
+  disk: DiskState;
+}
+export interface DiskState {
+  freeBytes: number;
+  freeInodes: number | null;
+  /** So little is free that no artifacts are taken. */
+  low: boolean;
 }
 
 export interface AuditEntry {

@@ -117,6 +117,12 @@ function access({ get, post, remove }: Calls) {
         post<api.NewToken>('tokens', token),
       revoke: (id: string) => remove(at`tokens/${id}`),
     },
+    retention: {
+      /** What would go now; nothing does. */
+      preview: () => get<api.RetentionReport>('retention'),
+      /** Removes what is due, for some seconds; again while there is `more`. */
+      run: () => post<api.RetentionReport>('retention'),
+    },
     audit: (query: PageQuery = {}) => get<api.Page<api.AuditEntry>>('audit', query),
     registrationTokens: {
       list: (query: PageQuery = {}) =>

@@ -42,6 +42,9 @@ export const agrees: {
   PropertyDefinition: Agrees<api.PropertyDefinition, Schemas['PropertyDefinition']>;
   Reason: Agrees<api.Reason, Schemas['Reason']>;
   RegistrationToken: Agrees<api.RegistrationToken, Schemas['RegistrationTokenDto']>;
+  RetentionItem: Agrees<api.RetentionItem, Schemas['RetentionItem']>;
+  RetentionReport: Agrees<api.RetentionReport, Schemas['RetentionReport']>;
+  DiskState: Agrees<api.DiskState, Schemas['DiskState']>;
   Session: Agrees<api.Session, Schemas['SessionDto']>;
   Step: Agrees<api.Step, Schemas['Step']>;
   Token: Agrees<api.Token, Schemas['TokenDto']>;
@@ -69,6 +72,9 @@ export const agrees: {
   PropertyDefinition: true,
   Reason: true,
   RegistrationToken: true,
+  RetentionItem: true,
+  RetentionReport: true,
+  DiskState: true,
   Session: true,
   Step: true,
   Token: true,

@@ -531,6 +531,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is older than its builder keeps it; nothing is removed */
+        get: operations["retention_preview"];
+        put?: never;
+        /**
+         * Remove it now
+         * @description For some seconds at most; ask again while there is more.
+         */
+        post: operations["retention_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -817,6 +838,8 @@ export interface components {
             /** @description Newlines so far */
             lines: number;
             finished: boolean;
+            /** @description It was older than its builder keeps logs */
+            removed: boolean;
             /** @description Per stream, once finished */
             sha256: {
                 [key: string]: string;
@@ -993,6 +1016,38 @@ export interface components {
             farm: string;
             /** @description `igw_<id>_<secret>`; told only here */
             token: string;
+        };
+        RetentionItem: {
+            builder: string;
+            /** @description With all that was theirs */
+            builds: number;
+            /** @description Up to which build; null: none */
+            buildsThrough: number | null;
+            logs: number;
+            /** @description Up to which build; null: none */
+            logsThrough: number | null;
+            /** @description As they are stored */
+            logBytes: number;
+            artifacts: number;
+            /** @description Up to which build; null: none */
+            artifactsThrough: number | null;
+            artifactBytes: number;
+        };
+        DiskState: {
+            freeBytes: number;
+            freeInodes: number | null;
+            /** @description No artifacts are taken */
+            low: boolean;
+        };
+        RetentionReport: {
+            /** @description Builders of which something goes */
+            builders: components["schemas"]["RetentionItem"][];
+            /** @description Of logs and artifacts */
+            bytes: number;
+            /** @description There is more to remove: ask again */
+            more: boolean;
+            /** @description Where the master keeps its data */
+            disk: components["schemas"]["DiskState"];
         };
         Problem: {
             type: string;
@@ -2249,6 +2304,62 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WorkerCredentialDto"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retention_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionReport"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retention_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionReport"];
                 };
             };
             /** @description A problem */

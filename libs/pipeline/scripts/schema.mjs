@@ -28,7 +28,7 @@ const variables = {
   propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]*$' },
   additionalProperties: scalar,
 };
-const { Builder, Farm, Property, Source, Step } = $defs;
+const { Builder, Farm, Property, Retention, Source, Step } = $defs;
 Farm.properties.builders = {
   type: 'object',
   minProperties: 1,
@@ -46,6 +46,8 @@ const durations = { type: 'string', pattern: '^(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?$
 for (const key of ['timeout', 'silence-timeout'])
   Builder.properties[key] = Step.properties[key] = durations;
 Builder.properties['lost-after'] = durations;
+for (const key of ['builds', 'logs', 'artifacts'])
+  Retention.properties[key] = { anyOf: [durations, { const: 'forever' }] };
 if (!Source || !Step) throw new Error('a class is missing');
 
 const schema = {

@@ -44,6 +44,19 @@ export class RetryBounds {
 
 export const DEFAULT_RETRY: Readonly<RetryBounds> = { infrastructure: 2, failure: 0 };
 
+/** How long what the builds of a builder leave is kept, from their end on; what has no age is kept for ever. */
+export class Retention {
+  /** The builds themselves, with all that is theirs. */
+  @IsOptional() @IsInt() @IsPositive() buildsMs?: number;
+  @IsOptional() @IsInt() @IsPositive() logsMs?: number;
+  @IsOptional() @IsInt() @IsPositive() artifactsMs?: number;
+  /** So many finished builds, the newest, keep everything at any age. */
+  @IsInt() @Min(0) keep!: number;
+}
+
+/** What was built last stays to be looked at, however long ago it was. */
+export const DEFAULT_KEEP = 1;
+
 /**
  * A builder as read from a farm file, with defaults filled in: plain JSON, kept with each request so that a
  * build runs with what was in force when it was asked for. Expressions are still in it; `expand` renders them.
@@ -66,6 +79,8 @@ export class BuilderDefinition {
   @IsOptional() @ValidateNested() @Type(() => RetryBounds) retry?: RetryBounds;
   /** How long its worker may be silent before another takes the build; the master's own when absent. */
   @IsOptional() @IsInt() @IsPositive() lostAfterMs?: number;
+  /** Everything is kept when absent. */
+  @IsOptional() @ValidateNested() @Type(() => Retention) retention?: Retention;
   @IsArray() @ValidateNested({ each: true }) @Type(() => StepDefinition) steps!: StepDefinition[];
   @IsArray() @IsString({ each: true }) artifacts!: string[];
 }

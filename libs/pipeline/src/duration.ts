@@ -4,6 +4,9 @@ const UNITS = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000 } as const;
 export const MAX_TIMEOUT_MS = 7 * UNITS.d;
 /** A worker that is silent for 45 s is called lost; its builds are not given away before that is sure. */
 export const MIN_LOST_AFTER_MS = UNITS.m;
+/** Between these is kept what a build leaves; it is over for an hour at least, so that nothing of it is under way. */
+export const MIN_RETENTION_MS = UNITS.h;
+export const MAX_RETENTION_MS = 3650 * UNITS.d;
 /** How long a build may take when its builder does not say. */
 export const DEFAULT_BUILD_TIMEOUT_MS = UNITS.h;
 

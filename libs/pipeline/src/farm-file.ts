@@ -103,6 +103,20 @@ export class RetryInFile {
   @IsOptional() @IsInt(RETRIES) @Min(0, RETRIES) @Max(10, RETRIES) failure?: number;
 }
 
+const AGE = must('a text such as 12h, 30d or forever');
+const KEPT = {
+  message: ({ value, property }: ValidationArguments) =>
+    `${property} must be a whole number from 0 to 10000, but is ${typeof value === 'number' ? value : kindOf(value)}`,
+};
+
+/** How long what builds leave is kept. */
+export class RetentionInFile {
+  @IsOptional() @IsString(AGE) builds?: string;
+  @IsOptional() @IsString(AGE) logs?: string;
+  @IsOptional() @IsString(AGE) artifacts?: string;
+  @IsOptional() @IsInt(KEPT) @Min(0, KEPT) @Max(10_000, KEPT) keep?: number;
+}
+
 /** A builder: a recipe with a name. */
 export class BuilderInFile {
   @IsOptional()
@@ -141,6 +155,11 @@ export class BuilderInFile {
   @Type(() => RetryInFile)
   retry?: RetryInFile;
   @IsOptional() @IsString(must('a text such as 90s or 5m')) 'lost-after'?: string;
+  @IsOptional()
+  @IsObject(must('a map with builds, logs, artifacts and keep'))
+  @ValidateNested()
+  @Type(() => RetentionInFile)
+  retention?: RetentionInFile;
   @IsDefined({ message: 'the builder has no steps: list at least one' })
   @IsArray(must('a list of steps'))
   @ArrayNotEmpty(notEmpty('list at least one step'))
@@ -163,4 +182,9 @@ export class FarmInFile {
   @IsDefined({ message: 'the file has no builders' })
   @IsObject(must('a map of names and builders'))
   builders!: Record<string, unknown>;
+  @IsOptional()
+  @IsObject(must('a map with builds, logs, artifacts and keep'))
+  @ValidateNested()
+  @Type(() => RetentionInFile)
+  retention?: RetentionInFile;
 }

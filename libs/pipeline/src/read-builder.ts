@@ -2,6 +2,7 @@ import {
   DEFAULT_RETRY,
   type BuilderDefinition,
   type PropertyDefinition,
+  type Retention,
   type StepDefinition,
 } from './definition.js';
 import {
@@ -11,7 +12,13 @@ import {
   parseDuration,
 } from './duration.js';
 import { hasExpression, readTemplate } from './expressions.js';
-import { BuilderInFile, kindOf, PropertyInFile, type StepInFile } from './farm-file.js';
+import {
+  BuilderInFile,
+  kindOf,
+  PropertyInFile,
+  type RetentionInFile,
+  type StepInFile,
+} from './farm-file.js';
 import { planSizeProblem } from './expand.js';
 import type { FileProblem, Place } from './problem.js';
 import {
@@ -27,6 +34,7 @@ import {
   variableProblem,
   workdirProblem,
 } from './references.js';
+import { retentionOf, retentionProblems } from './read-retention.js';
 import { checkShape } from './shape.js';
 import type { YamlTree } from './yaml-tree.js';
 
@@ -42,6 +50,8 @@ export class BuilderReader {
   constructor(
     readonly tree: YamlTree,
     readonly place: Place,
+    /** What the file says for all builders. */
+    readonly retention?: RetentionInFile,
   ) {}
 
   /** Undefined when there are problems. */
@@ -72,6 +82,7 @@ export class BuilderReader {
       }),
       ...given({ retry: builder.retry && { ...DEFAULT_RETRY, ...given(builder.retry) } }),
       ...given({ lostAfterMs: this.#lostAfter(builder['lost-after']) }),
+      ...given({ retention: this.#retention(builder.retention) }),
       steps: this.#steps(builder),
       artifacts: this.#list('artifacts', builder.artifacts, globProblem),
     };
@@ -253,6 +264,12 @@ export class BuilderReader {
     if (ms !== undefined && ms > 0 && ms < MIN_LOST_AFTER_MS)
       this.#say(['lost-after'], 'a worker may be silent for 1m at least: it may only be a cut');
     return ms;
+  }
+
+  #retention(own: RetentionInFile | null | undefined): Retention | undefined {
+    const problems = retentionProblems(own ?? {});
+    for (const { key, message } of problems) this.#say(['retention', key], message);
+    return problems.length > 0 ? undefined : retentionOf(own ?? {}, this.retention);
   }
 
   #timeout(at: Place, text: string | null | undefined): number | undefined {

@@ -4,6 +4,7 @@ import {
   BuilderInFile,
   FarmInFile,
   PropertyInFile,
+  RetentionInFile,
   RetryInFile,
   SourceInFile,
   StepInFile,
@@ -89,6 +90,8 @@ function within(property: string, shape: Shape): Shape {
   if (shape === BuilderInFile && property === 'steps') return StepList;
   if (shape === BuilderInFile && property === 'source') return SourceInFile;
   if (shape === BuilderInFile && property === 'retry') return RetryInFile;
+  if ((shape === BuilderInFile || shape === FarmInFile) && property === 'retention')
+    return RetentionInFile;
   return shape;
 }
 
@@ -113,6 +116,7 @@ const NAMES = new Map<Shape, string>([
   [PropertyInFile, 'a property'],
   [SourceInFile, 'a source'],
   [RetryInFile, 'a retry'],
+  [RetentionInFile, 'a retention'],
 ]);
 
 function keysOf(shape: Shape): string[] {

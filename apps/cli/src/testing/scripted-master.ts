@@ -196,7 +196,7 @@ export function aStep(index: number, name: string, change: Partial<Step> = {}): 
     exitCode: null,
     startedAt: null,
     finishedAt: null,
-    log: { bytes: 0, lines: 0, finished: false, sha256: null },
+    log: { bytes: 0, lines: 0, finished: false, removed: false, sha256: null },
     ...change,
   };
 }

@@ -12,10 +12,12 @@ import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protoco
 import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
 import {
+  BlobError,
   BlobStore,
   Database,
   DataDisk,
   isOutage,
+  keepBlobs,
   logger,
   MasterConfig,
 } from '../platform/index.js';
@@ -34,7 +36,7 @@ interface Transfer {
   file: string;
   offset: number;
   hash: Hash;
-  /** Set when it lies in the blob store and only its row is missing. */
+  /** Set when all of it is here and as announced: only blob and row are missing. */
   sha256?: string;
 }
 
@@ -166,9 +168,9 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       const attempt = await this.#attempt(m);
       const transfer = attempt.transfers.get(m.artifact);
       if (!transfer) return this.#doneBefore(m);
-      if (transfer.sha256 === undefined) await this.#toBlob(attempt, transfer, m);
-      await this.#record(transfer, m);
+      await this.#record(attempt, transfer, m, await this.#checked(attempt, transfer, m));
       attempt.transfers.delete(m.artifact);
+      await this.#remove(transfer.file);
     });
   }
 
@@ -263,7 +265,9 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     }
   }
 
-  async #toBlob(attempt: Attempt, transfer: Transfer, m: ArtifactDone): Promise<void> {
+  /** The SHA-256 of a file that came whole. */
+  async #checked(attempt: Attempt, transfer: Transfer, m: ArtifactDone): Promise<string> {
+    if (transfer.sha256 !== undefined) return transfer.sha256;
     const { path, size, offset } = transfer;
     const sha256 = transfer.hash.digest('hex');
     const problem =
@@ -276,19 +280,18 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       await this.#discard(attempt, m.artifact);
       throw refused(path, problem);
     }
-    try {
-      await this.#files.close(transfer.file);
-      await this.#blobs.adopt(transfer.file, sha256);
-    } catch (error) {
-      await this.#discard(attempt, m.artifact);
-      throw unstorable(path, error);
-    }
+    await this.#files.close(transfer.file);
     transfer.sha256 = sha256;
+    return sha256;
   }
 
-  async #record(transfer: Transfer, m: ArtifactDone): Promise<void> {
-    const { path, size, mode, sha256 } = transfer;
-    await this.db.transaction(async (tx) => {
+  async #record(
+    attempt: Attempt,
+    { path, size, mode, file }: Transfer,
+    m: ArtifactDone,
+    sha256: string,
+  ): Promise<void> {
+    await keepBlobs(this.db, this.#blobs, [{ file, sha256 }], async (tx) => {
       const params = [m.build, m.epoch, m.artifact, path, size, sha256, mode];
       const [row] = await tx.query<{ builder: string; request: number; worker: string }>(
         INSERT,
@@ -297,6 +300,10 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       if (!row) return this.#doneBefore(m);
       const data = { path, size, sha256 };
       return this.events.append(tx, [{ kind: 'artifact.stored', build: m.build, ...row, data }]);
+    }).catch(async (error: unknown) => {
+      if (!(error instanceof BlobError)) throw error;
+      await this.#discard(attempt, m.artifact);
+      throw unstorable(path, error.cause);
     });
   }
 

@@ -59,8 +59,15 @@ export interface StepRow {
   log_bytes: number;
   log_lines: number;
   log_finished: boolean;
+  log_removed: boolean;
   log_sha256: Step['log']['sha256'];
 }
+
+export const STEPS_OF_BUILD = `
+  SELECT s.*, l.build_id IS NOT NULL AS log_removed
+  FROM steps s LEFT JOIN sealed_logs l
+    ON l.build_id = s.build_id AND l.step = s.index AND l.blob IS NULL AND l.data IS NULL
+  WHERE s.build_id = $1 ORDER BY s.index`;
 
 export function toStep(row: StepRow): Step {
   return {
@@ -77,6 +84,7 @@ export function toStep(row: StepRow): Step {
       bytes: row.log_bytes,
       lines: row.log_lines,
       finished: row.log_finished,
+      removed: row.log_removed,
       sha256: row.log_sha256,
     },
   };

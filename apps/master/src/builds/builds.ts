@@ -11,6 +11,7 @@ import {
   BUILD_TABLES,
   type BuildRow,
   type StepRow,
+  STEPS_OF_BUILD,
   toBuild,
   toStep,
 } from './build-rows.js';
@@ -86,7 +87,7 @@ export class Builds {
     );
     if (!row) throw new FarmError('not-found', `there is no ${what}`);
     const [steps, artifacts] = await Promise.all([
-      this.db.query<StepRow>('SELECT * FROM steps WHERE build_id = $1 ORDER BY index', [row.id]),
+      this.db.query<StepRow>(STEPS_OF_BUILD, [row.id]),
       this.artifacts.list(row.id, -1, PAGE_LIMIT.most),
     ]);
     return {

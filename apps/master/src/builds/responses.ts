@@ -40,6 +40,7 @@ export class Log implements api.Log {
   @ApiProperty(ID) bytes!: number;
   @ApiProperty({ ...ID, description: 'Newlines so far' }) lines!: number;
   @ApiProperty() finished!: boolean;
+  @ApiProperty({ description: 'It was older than its builder keeps logs' }) removed!: boolean;
   @ApiProperty({ ...TEXTS, nullable: true, description: 'Per stream, once finished' })
   sha256!: api.Log['sha256'];
 }

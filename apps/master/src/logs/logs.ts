@@ -16,6 +16,8 @@ export interface LogState {
   /** Newlines. */
   lines: number;
   complete: boolean;
+  /** Retention has removed its bytes. */
+  removed: boolean;
   /** Of each stream, once the worker has said that it ended. */
   sha256: Partial<Record<StreamName, string>> | null;
 }
@@ -35,11 +37,16 @@ export class Logs {
     this.#blobs = new BlobStore(join(config.dataDir, 'blobs'));
   }
 
-  /** Throws `not-found` when the build has no such step. */
+  /** Throws `not-found` when the build has no such step, or its log was removed. */
   async state(log: LogRef): Promise<LogState> {
     const [state] = await this.states([log]);
     if (!state)
       throw new FarmError('not-found', `build ${log.build} has no step with index ${log.step}`);
+    if (state.removed)
+      throw new FarmError(
+        'not-found',
+        `the log of build ${log.build}, step ${log.step}, was removed: it was older than its builder keeps logs`,
+      );
     return state;
   }
 
@@ -157,7 +164,8 @@ export class Logs {
 
   async #open({ build, step, blob, data }: SealedRow): Promise<SealedLog> {
     if (data) return SealedLog.open(inMemory(data));
-    const file = this.#blobs.path(blob ?? '');
+    if (blob === null) throw gone({ build, step }, 0);
+    const file = this.#blobs.path(blob);
     return SealedLog.open(
       await inFile(file).catch((cause: unknown) => {
         const where = `the log of build ${build}, step ${step}, should lie in ${file}`;
@@ -192,7 +200,9 @@ const ASKED = `unnest($1::bigint[], $2::int[])`;
 // A build that is over has no step that still writes, whatever its worker managed to say.
 const STATES = `
   SELECT s.build_id AS build, s.index AS step, s.log_bytes AS bytes, s.log_lines AS lines,
-         s.log_sha256 AS sha256, s.log_finished OR b.state = 'finished' AS complete
+         s.log_sha256 AS sha256, s.log_finished OR b.state = 'finished' AS complete,
+         EXISTS (SELECT 1 FROM sealed_logs l WHERE l.build_id = s.build_id AND l.step = s.index
+                 AND l.blob IS NULL AND l.data IS NULL) AS removed
   FROM ${ASKED} AS asked(build_id, step)
   JOIN steps s ON s.build_id = asked.build_id AND s.index = asked.step
   JOIN builds b ON b.id = s.build_id`;

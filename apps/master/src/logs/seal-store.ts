@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BlobStore, type Database } from '../platform/index.js';
+import { BlobStore, keepBlobs, type Database } from '../platform/index.js';
 import type { StoredChunk } from './chunk.js';
 import { CHUNK_COLUMNS, readRows, toChunk, type ChunkRow, type LogRef } from './log-rows.js';
 import { ENTRY, FOOTER, SealedParts } from './sealed-format.js';
@@ -123,8 +123,9 @@ export class SealStore {
     const file = join(this.#folder, `${log.build}-${log.step}-${randomUUID()}`);
     try {
       const { sha256, size } = await this.#write(log, file);
-      await this.#blobs.adopt(file, sha256);
-      await this.db.query(INTO_FILE, [log.build, log.step, sha256, size]);
+      await keepBlobs(this.db, this.#blobs, [{ file, sha256 }], (tx) =>
+        tx.query(INTO_FILE, [log.build, log.step, sha256, size]),
+      );
     } finally {
       await rm(file, { force: true });
       await rm(`${file}.index`, { force: true });

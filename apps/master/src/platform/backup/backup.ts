@@ -19,6 +19,7 @@ import { createGunzip, createGzip } from 'node:zlib';
 import { FarmError } from '@impgem/kit';
 import { Client, escapeIdentifier } from 'pg';
 import { BlobStore } from '../storage/blobs.js';
+import { holdBlobs } from '../storage/keep-blobs.js';
 import { copyBlobs, type BlobCopies } from './copy-blobs.js';
 import { connectionSettings } from '../database/database.js';
 import { MIGRATIONS_TABLE, migrationSource } from '../database/data-source.js';
@@ -62,6 +63,7 @@ export async function backup({ url, blobs }: Place, folder: string): Promise<Cop
         'empty-database',
         'there is no farm in this database: name the data folder of the master (IMPGEM_DATA or --data) or its DATABASE_URL',
       );
+    await holdBlobs(client);
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     // Taken before the snapshot: a partition that goes away after it would be missed, and what it was sealed into too.
     await client.query('LOCK TABLE log_chunks IN ACCESS SHARE MODE');
@@ -162,6 +164,8 @@ export async function restore({ url, blobs }: Place, folder: string): Promise<Co
   try {
     await refuseFull(client);
     await migrateAsBackedUp(url, head.migrations);
+    // Its rows are committed when all blobs are there.
+    await holdBlobs(client);
     await client.query('BEGIN');
     await fill(client, file);
     copies = await copyBlobs(client, {

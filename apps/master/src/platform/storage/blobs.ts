@@ -1,4 +1,4 @@
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Counter } from 'prom-client';
 
@@ -23,22 +23,57 @@ export class BlobStore {
 
   /** Makes a file a blob: synced, then renamed. The file must be on the same file system; it is gone afterwards. */
   async adopt(file: string, sha256: string): Promise<void> {
+    if (!(await this.#place(file, sha256, rename))) await rm(file, { force: true });
+  }
+
+  /** The same, but the file keeps its own name too, for who may have to do it again. */
+  async link(file: string, sha256: string): Promise<void> {
+    await this.#place(file, sha256, async (from, to) =>
+      link(from, to).catch((error: NodeJS.ErrnoException) => {
+        // Another one with the same content came first.
+        if (error.code !== 'EEXIST') throw error;
+      }),
+    );
+  }
+
+  /** The blobs whose names begin with this byte. */
+  async named(first: number): Promise<string[]> {
+    const folder = join(this.folder, first.toString(16).padStart(2, '0'));
+    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return [];
+      throw error;
+    });
+    return names.filter((name) => /^[0-9a-f]{64}$/.test(name));
+  }
+
+  /** Bytes that were removed. */
+  async remove(sha256: string): Promise<number> {
+    const file = this.path(sha256);
+    const { size } = await stat(file).catch(() => ({ size: 0 }));
+    await rm(file, { force: true });
+    return size;
+  }
+
+  /** Whether it was not there before. */
+  async #place(
+    file: string,
+    sha256: string,
+    name: (from: string, to: string) => Promise<void>,
+  ): Promise<boolean> {
+    if (await this.has(sha256)) return false;
     const target = this.path(sha256);
-    const existing = await stat(target).catch(() => undefined);
-    if (existing) {
-      await rm(file, { force: true });
-      return;
-    }
     const { size } = await sync(file);
     const made = await mkdir(dirname(target), { recursive: true });
     if (made !== undefined) await sync(dirname(made));
-    await rename(file, target);
+    await name(file, target);
     await sync(dirname(target));
     stored.inc(size);
+    return true;
   }
 }
 
-async function sync(path: string) {
+/** Settles when the file, or the names in the folder, are on the disk. */
+export async function sync(path: string) {
   const handle = await open(path, 'r');
   try {
     await handle.sync();

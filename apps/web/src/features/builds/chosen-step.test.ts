@@ -12,7 +12,7 @@ const step = (index: number, rest: Partial<Step> = {}): Step => ({
   exitCode: 0,
   startedAt: null,
   finishedAt: null,
-  log: { bytes: 0, lines: 0, finished: true, sha256: null },
+  log: { bytes: 0, lines: 0, finished: true, removed: false, sha256: null },
   ...rest,
 });
 const checkout = step(0, { kind: 'checkout' });

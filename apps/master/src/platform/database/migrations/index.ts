@@ -2,6 +2,7 @@ import { Initial1764000000000 } from './1764000000000-initial.js';
 import { WorkerDisks1764100000000 } from './1764100000000-worker-disks.js';
 import { SealedLogs1764200000000 } from './1764200000000-sealed-logs.js';
 import { Retry1764300000000 } from './1764300000000-retry.js';
+import { Retention1764400000000 } from './1764400000000-retention.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -9,4 +10,5 @@ export const MIGRATIONS = [
   WorkerDisks1764100000000,
   SealedLogs1764200000000,
   Retry1764300000000,
+  Retention1764400000000,
 ];

@@ -1,0 +1,90 @@
+/**
+ * Blobs and the rows that name them. A blob that no row names is garbage, and yet one becomes a blob before its row is
+ * committed, or was one already when the same content comes again: so whoever makes rows holds a lock, shared, from
+ * before the blob is there until the commit, and whoever removes blobs holds it alone. There is a lock for each first
+ * byte of the names, so that neither waits for long.
+ */
+import type { Client } from 'pg';
+import type { Database, Tx } from '../database/database.js';
+import { sync, type BlobStore } from './blobs.js';
+
+/** Arbitrary, ours alone: the first half of the keys. */
+const BLOBS = 7_355_610;
+/** The second half that stands for all blobs; the others are first bytes. */
+const ALL = 256;
+
+/** Named so in a sweep at once. */
+const BATCH = 1000;
+
+/** The file system did not take it; the cause is its error. */
+export class BlobError extends Error {}
+
+/**
+ * Makes files blobs and, in the same breath, the rows that name them. The files keep their own names, so that it
+ * can be done again when it rejects: with `BlobError`, or as a transaction does.
+ */
+export async function keepBlobs<T>(
+  db: Database,
+  blobs: BlobStore,
+  files: readonly { file: string; sha256: string }[],
+  record: (tx: Tx) => Promise<T>,
+): Promise<T> {
+  const each = async (run: (file: string, sha256: string) => Promise<unknown>): Promise<void> => {
+    for (const { file, sha256 } of files)
+      await run(file, sha256).catch((cause: unknown) => {
+        throw new BlobError(`cannot store ${sha256}`, { cause });
+      });
+  };
+  // What takes long comes before the transaction.
+  await each(async (file, sha256) => (await blobs.has(sha256)) || sync(file));
+  const bytes = files.map(({ sha256 }) => parseInt(sha256.slice(0, 2), 16));
+  return db.transaction(async (tx) => {
+    // In one order, or two might wait for each other.
+    await tx.query(SHARE, [[...new Set(bytes)].sort((a, b) => a - b), BLOBS]);
+    await each((file, sha256) => blobs.link(file, sha256));
+    return record(tx);
+  });
+}
+
+/**
+ * Removes the blobs that no row names. Undefined when somebody else does it, or needs all of them (`holdBlobs`);
+ * what is in use at the moment stays until the next time.
+ */
+export async function sweepBlobs(
+  db: Database,
+  blobs: BlobStore,
+  signal: AbortSignal,
+): Promise<{ blobs: number; bytes: number } | undefined> {
+  const removed = { blobs: 0, bytes: 0 };
+  for (let first = 0; first < ALL && !signal.aborted; first++) {
+    const names = await blobs.named(first);
+    for (let at = 0; at < names.length && !signal.aborted; at += BATCH) {
+      const free = await db.transaction(async (tx) => {
+        const [all] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, ALL]);
+        if (!all?.mine) return false;
+        const [byte] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, first]);
+        if (!byte?.mine) return true;
+        const garbage = await tx.query<{ name: string }>(UNNAMED, [names.slice(at, at + BATCH)]);
+        for (const { name } of garbage) {
+          removed.bytes += await blobs.remove(name);
+          removed.blobs += 1;
+        }
+        return true;
+      });
+      if (!free) return undefined;
+    }
+  }
+  return removed;
+}
+
+/** Keeps all blobs where they are as long as the connection lasts. Before a snapshot is taken, which may be older. */
+export async function holdBlobs(client: Client): Promise<void> {
+  await client.query('SELECT pg_advisory_lock_shared($1, $2)', [BLOBS, ALL]);
+}
+
+const SHARE = `SELECT pg_advisory_xact_lock_shared($2::int, byte) FROM unnest($1::int[]) byte`;
+const TRY = `SELECT pg_try_advisory_xact_lock($1::int, $2::int) AS mine`;
+const UNNAMED = `
+  SELECT name FROM unnest($1::text[]) AS name
+  WHERE NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.sha256 = name)
+    AND NOT EXISTS (SELECT 1 FROM sealed_logs l WHERE l.blob = name)`;
