@@ -219,7 +219,7 @@ export class BuildRun {
     if (this.stop) stopper.set(this.stop);
     else if (open && launch?.step === index && launch.stop) stopper.set(launch.stop);
     this.collecting = step.kind === 'artifacts';
-    if (open) log.say('the worker was restarted');
+    if (open) log.sayRestarted();
     let done: Done;
     try {
       done = await this.act({ index, step, before, log, stopper, open });

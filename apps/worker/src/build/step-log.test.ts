@@ -182,4 +182,43 @@ describe('StepLog', () => {
     expect(textOf(again.records, 'stdout').toString()).toBe('c');
     expect(again.sum.sha256.stdout).toBeUndefined();
   });
+
+  it('tells that it catches up with what it had, and when it has', async () => {
+    const had: Write[] = [
+      ['stdout', new Uint8Array(1024 * 1024).fill(97)],
+      ['stderr', new Uint8Array(512 * 1024).fill(98)],
+    ];
+    const first = await write(had);
+    const records: NewRecord[] = [];
+    const from = stateOf(first.records) as LogState;
+    const append = async (record: NewRecord) => void records.push(record);
+    const log = new StepLog({ append, attempt, step: 0, zero: 0, budget: roomy, from });
+    log.sayRestarted();
+    await log.write('stderr', had[1]?.[1] as Uint8Array);
+    await log.write('stdout', (had[0]?.[1] as Uint8Array).subarray(1));
+    log.say('one byte is missing');
+    await log.write('stdout', new Uint8Array(1).fill(97));
+    await log.write('stdout', Buffer.from('new'));
+    await log.end();
+    expect(log.isExact).toBe(true);
+    expect(textOf(records, 'stdout').toString()).toBe('new');
+    expect(textOf(records, 'system').toString().split('\n')).toEqual([
+      'the worker was restarted; catching up: 1.5 MiB of output are read again before new output shows',
+      'one byte is missing',
+      'caught up: what follows is new',
+      '',
+    ]);
+  });
+
+  it('does not speak of little that is read again', async () => {
+    const { records } = await write([['stdout', Buffer.from('few')]]);
+    const from = stateOf(records) as LogState;
+    const more: NewRecord[] = [];
+    const append = async (record: NewRecord) => void more.push(record);
+    const log = new StepLog({ append, attempt, step: 0, zero: 0, budget: roomy, from });
+    log.sayRestarted();
+    await log.write('stdout', Buffer.from('few'));
+    await log.end();
+    expect(textOf(more, 'system').toString()).toBe('the worker was restarted\n');
+  });
 });

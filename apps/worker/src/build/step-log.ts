@@ -7,6 +7,8 @@ import { Chunker, type Chunk, type LogSum } from './chunker.js';
 
 /** Bytes cut and not yet in the spool, of one step; above it the step waits. */
 const BACKLOG_BYTES = 1024 * 1024;
+/** An engine reads so much of its log again in less time than it takes to tell. */
+const TOLD_BYTES = 1024 * 1024;
 /** Below it, compressing at once costs less than a turn through the thread pool. */
 const SYNC_BYTES = 4 * 1024;
 /**
@@ -39,6 +41,9 @@ export class StepLog {
   private backlog = 0;
   private room: (() => void)[] = [];
   private error: unknown;
+  /** Bytes that an earlier process had of the output and that are still to come again. */
+  private readonly again = new Map<StreamName, number>();
+  private catchesUp = false;
 
   constructor(private readonly order: StepLogOrder) {
     const { budget, from } = order;
@@ -46,6 +51,23 @@ export class StepLog {
       keeps: () => !budget.exhausted,
       ...(from ? { from } : {}),
     });
+    for (const stream of ['stdout', 'stderr'] as const)
+      this.again.set(stream, from?.ends[stream]?.raw ?? 0);
+  }
+
+  private get left(): number {
+    return [...this.again.values()].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /**
+   * Says that another process goes on with it. Until all that was there has come again the log shows nothing new,
+   * however much the step writes: whoever watches is told that, and when it is over.
+   */
+  sayRestarted(): void {
+    this.catchesUp = this.left >= TOLD_BYTES;
+    const size = `${(this.left / 1024 ** 2).toFixed(1)} MiB`;
+    const more = `; catching up: ${size} of output are read again before new output shows`;
+    this.say(`the worker was restarted${this.catchesUp ? more : ''}`);
   }
 
   /** After `end`: whether all that an earlier process had of the output came again, as it was. */
@@ -58,6 +80,7 @@ export class StepLog {
     if (this.error !== undefined) return Promise.reject(this.error as Error);
     if (bytes.length > BACKLOG_BYTES) return this.writeLong(stream, bytes);
     this.chunker.write(stream, bytes);
+    if (this.catchesUp) this.cameAgain(stream, bytes.length);
     const { budget } = this.order;
     if (this.backlog > BACKLOG_BYTES || (budget.full && !budget.exhausted)) return this.drained();
   }
@@ -65,6 +88,13 @@ export class StepLog {
   private async writeLong(stream: StreamName, bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.length; at += BACKLOG_BYTES)
       await this.write(stream, bytes.subarray(at, at + BACKLOG_BYTES));
+  }
+
+  private cameAgain(stream: StreamName, bytes: number): void {
+    this.again.set(stream, Math.max(0, (this.again.get(stream) ?? 0) - bytes));
+    if (this.left > 0) return;
+    this.catchesUp = false;
+    this.say('caught up: what follows is new');
   }
 
   /** Says something as the farm: one line or several, in the stream `system`. */
