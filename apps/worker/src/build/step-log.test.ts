@@ -184,20 +184,20 @@ describe('StepLog', () => {
   });
 
   it('tells that it catches up with what it had, and when it has', async () => {
-    const had: Write[] = [
-      ['stdout', new Uint8Array(1024 * 1024).fill(97)],
-      ['stderr', new Uint8Array(512 * 1024).fill(98)],
-    ];
-    const first = await write(had);
+    const [out, err] = [new Uint8Array(1024 * 1024), new Uint8Array(512 * 1024)];
+    const first = await write([
+      ['stdout', out],
+      ['stderr', err],
+    ]);
     const records: NewRecord[] = [];
     const from = stateOf(first.records) as LogState;
     const append = async (record: NewRecord) => void records.push(record);
     const log = new StepLog({ append, attempt, step: 0, zero: 0, budget: roomy, from });
     log.sayRestarted();
-    await log.write('stderr', had[1]?.[1] as Uint8Array);
-    await log.write('stdout', (had[0]?.[1] as Uint8Array).subarray(1));
+    await log.write('stderr', err);
+    await log.write('stdout', out.subarray(1));
     log.say('one byte is missing');
-    await log.write('stdout', new Uint8Array(1).fill(97));
+    await log.write('stdout', new Uint8Array(1));
     await log.write('stdout', Buffer.from('new'));
     await log.end();
     expect(log.isExact).toBe(true);
