@@ -38,9 +38,9 @@ async function register(name: string): Promise<WorkerCredential> {
   const { token } = await ask<NewRegistrationToken>('POST', '/registration-tokens', {});
   return ask('POST', '/workers/register', { name }, token);
 }
-async function submit(workers: string[]): Promise<number> {
+async function submit(workers: string[], more = ''): Promise<number> {
   const builder = `on-${workers.join('-')}`;
-  const source = `builders: { ${builder}: { workers: [${workers.join(', ')}], image: busybox, steps: [{ name: one, run: 'true' }] } }`;
+  const source = `builders: { ${builder}: { workers: [${workers.join(', ')}], image: busybox${more}, steps: [{ name: one, run: 'true' }] } }`;
   await ask('PUT', '/farm', { source });
   return (await ask<{ id: number }>('POST', '/build-requests', { builder })).id;
 }
@@ -142,12 +142,35 @@ describe('a worker that goes away', () => {
 });
 
 describe('a master that stops', () => {
-  it('tells its workers to come back within seconds', async () => {
-    const credential = await register('waiting');
-    const worker = await FakeWorker.connect(second.url, credential.token);
+  it('tells its workers to come back within seconds, and another takes them in with their builds', async () => {
+    const [waiting, busy] = await Promise.all([register('waiting'), register('busy')]);
+    const worker = await FakeWorker.connect(second.url, waiting.token);
     await worker.hello();
+    const builder = await FakeWorker.connect(second.url, busy.token);
+    await builder.hello();
+    builder.send({ type: 'credit', add: 1 });
+    // what takes a test long is no silence
+    const request = await submit(['busy'], ', lost-after: 5m');
+    const { build: id, epoch } = await builder.next('assign');
+    const ref = { build: id, epoch };
+    builder.event(ref, 1, { kind: 'build.started' });
+    await builder.next('ack');
+
     await second.stop();
     expect((await worker.ended()).code).toBe(CLOSE.restart);
+    expect((await builder.ended()).code).toBe(CLOSE.restart);
     expect(await ask('GET', '/workers/waiting')).toMatchObject({ state: 'offline' });
+    expect(await ask('GET', '/workers/busy')).toMatchObject({ state: 'suspect', running: 1 });
+
+    const back = await FakeWorker.connect(first.url, busy.token);
+    const welcome = await back.hello({ builds: [{ ...ref, seq: 2, finished: true }] });
+    expect(welcome.builds).toEqual([{ ...ref, verdict: 'continue', seq: 1, cancel: false }]);
+    back.event(ref, 2, { kind: 'build.finished', result: 'success' });
+    await back.next('release');
+    const attempts = [{ id, state: 'finished', result: 'success' }];
+    expect(await ask('GET', `/build-requests/${request}`)).toMatchObject({ builds: attempts });
+    const { items } = await ask<{ items: { kind: string }[] }>('GET', `/events?build=${id}`);
+    expect(items.map(({ kind }) => kind)).not.toContain('worker.lost');
+    await back.close();
   });
 });
