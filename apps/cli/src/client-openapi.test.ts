@@ -83,6 +83,8 @@ async function allCalls(): Promise<Call[]> {
     }),
     c.builds.artifacts(1, page),
     c.builds.artifact(1, 'a'),
+    c.builds.archive(1, 'zip'),
+    c.builds.archive(1, 'tar'),
     c.events({ ...page, build: 1 }),
   ]);
   return calls;

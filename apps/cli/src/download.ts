@@ -54,6 +54,33 @@ export async function download(
   }
 }
 
+/**
+ * Fetches all artifacts of a build as one file, which takes its name when it is there to its end: an archive whose
+ * master went away in the middle is cut off, and that is an error of the connection. Answers its bytes.
+ */
+export async function downloadArchive(
+  client: Client,
+  build: number,
+  format: 'zip' | 'tar',
+  file: string,
+  signal: AbortSignal,
+): Promise<number> {
+  const part = `${file}.part`;
+  let bytes = 0;
+  try {
+    await mkdir(dirname(file), { recursive: true });
+    const { body } = await client.builds.archive(build, format, { signal });
+    const source = body === null ? Readable.from([]) : Readable.fromWeb(body as never);
+    source.on('data', (chunk: Uint8Array) => (bytes += chunk.length));
+    await pipeline(source, createWriteStream(part), { signal });
+    await rename(part, file);
+    return bytes;
+  } catch (error) {
+    await rm(part, { force: true });
+    throw error;
+  }
+}
+
 /** Makes the folders for a path below `folder`, and answers where the file goes. */
 async function placeFor(folder: string, path: string): Promise<string> {
   const refuse = (why: string) =>

@@ -248,6 +248,21 @@ describe('logs', () => {
   });
 });
 
+describe('artifacts --archive', () => {
+  it('fetches all of them as one file, by the ending of its name', async () => {
+    master.files.set('/builds/1/artifacts.tar', Buffer.from('a tar'));
+    const target = join(folder, 'new/all.tar');
+    expect(await impgem('artifacts', '1', '--archive', target)).toMatchObject({
+      code: 0,
+      out: `${target}\n`,
+    });
+    expect(await readFile(target, 'utf8')).toBe('a tar');
+    expect((await impgem('artifacts', '1', '--archive', join(folder, 'all.rar'))).code).toBe(2);
+    expect((await impgem('artifacts', '1', '--archive', join(folder, 'no.zip'))).code).not.toBe(0);
+    expect((await readdir(folder)).toSorted()).toEqual(['new']);
+  });
+});
+
 describe('artifacts --download', () => {
   const content = Buffer.from('binary');
   const sha256 = createHash('sha256').update(content).digest('hex');

@@ -97,6 +97,8 @@ export function createClient(options: ClientOptions) {
     /** For links and `curl`. */
     address: {
       artifact: (id: number, path: string) => `${base(options.url)}/${artifactPath(id, path)}`,
+      archive: (id: number, format: 'zip' | 'tar') =>
+        `${base(options.url)}/builds/${id}/artifacts.${format}`,
       log: (id: number, step: number) => `${base(options.url)}/builds/${id}/steps/${step}/log`,
     },
   };
@@ -185,6 +187,9 @@ function farm({ get, post, json, send }: Calls) {
         get<api.LogSearchResult>(at`builds/${id}/steps/${step}/log/search`, { ...query }),
       artifacts: (id: number, query: PageQuery = {}) =>
         get<api.Page<api.Artifact>>(at`builds/${id}/artifacts`, query),
+      /** All artifacts as one file. */
+      archive: (id: number, format: 'zip' | 'tar', { signal }: { signal?: Signal } = {}) =>
+        send('GET', at`builds/${id}/artifacts.${format}`, signal ? { signal } : {}),
       /** The bytes of an artifact, from an offset on. */
       artifact: (id: number, path: string, from: { offset?: number; signal?: Signal } = {}) =>
         send('GET', artifactPath(id, path), {

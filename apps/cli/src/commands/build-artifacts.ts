@@ -2,7 +2,8 @@ import { every, type Artifact, type Client } from '@impgem/client';
 import { Presets, SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { connect, findBuild, type Cli } from '../cli.js';
-import { download } from '../download.js';
+import { download, downloadArchive } from '../download.js';
+import { UsageError } from '../exit-codes.js';
 import { size, table, type Terminal } from '../terminal.js';
 
 export function addArtifacts(program: Command, { terminal, signal }: Cli): void {
@@ -14,9 +15,17 @@ export function addArtifacts(program: Command, { terminal, signal }: Cli): void 
       '-d, --download <folder>',
       'fetch them into this folder; each is checked by its SHA-256',
     )
-    .action(async (name: string, options: { download?: string }, command: Command) => {
+    .option('-a, --archive <file>', 'fetch them as one file, .zip or .tar by its name')
+    .action(async (name: string, options: Options, command: Command) => {
       const { client, json } = connect(command);
+      const format = options.archive === undefined ? undefined : formatOf(options.archive);
       const id = await findBuild(client, name);
+      if (options.archive !== undefined && format !== undefined) {
+        const bytes = await downloadArchive(client, id, format, options.archive, signal);
+        if (json) terminal.print(JSON.stringify({ file: options.archive, size: bytes }));
+        else terminal.print(options.archive);
+        return terminal.say(`all artifacts of the build so far, ${size(bytes)}`);
+      }
       const artifacts: Artifact[] = [];
       for await (const artifact of every((after) =>
         client.builds.artifacts(id, after === undefined ? {} : { after }),
@@ -33,6 +42,17 @@ export function addArtifacts(program: Command, { terminal, signal }: Cli): void 
       ]);
       table(terminal, ['path', 'size', 'sha256', 'address'], rows);
     });
+}
+
+interface Options {
+  download?: string;
+  archive?: string;
+}
+
+function formatOf(file: string): 'zip' | 'tar' {
+  const format = /\.(zip|tar)$/.exec(file)?.[1];
+  if (format === 'zip' || format === 'tar') return format;
+  throw new UsageError(`${file}: give the archive a name that ends in .zip or .tar`);
 }
 
 async function fetchAll(

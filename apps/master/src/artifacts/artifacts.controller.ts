@@ -11,6 +11,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
 import { Requires } from '../access/index.js';
 import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
+import { archiveOf, type ArchiveFormat } from './archive.js';
 import { Artifacts } from './artifacts.js';
 
 export class Artifact implements api.Artifact {
@@ -24,12 +25,12 @@ export class Artifact implements api.Artifact {
 type RequestHeaders = Record<string, string | undefined>;
 
 @ApiTags('builds')
-@Controller('api/v1/builds/:id/artifacts')
+@Controller('api/v1/builds/:id')
 @Requires('read')
 export class ArtifactsController {
   constructor(private readonly artifacts: Artifacts) {}
 
-  @Get()
+  @Get('artifacts')
   @ApiOperation({ summary: 'The artifacts of a build, in the order they came' })
   @ApiPage(Artifact)
   async list(
@@ -43,7 +44,57 @@ export class ArtifactsController {
     return { ...page, items: page.items.map(toView) };
   }
 
-  @Get('*')
+  @Get('artifacts.zip')
+  @ApiOperation({ summary: 'All artifacts of a build, so far, as one zip file' })
+  @ApiOkResponse({
+    description: 'The files as they are, not compressed; zip64 where it must be',
+    content: { 'application/zip': { schema: { type: 'string', format: 'binary' } } },
+  })
+  zip(
+    @Param('id') id: string,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    return this.#archive('zip', id, request, reply);
+  }
+
+  @Get('artifacts.tar')
+  @ApiOperation({ summary: 'All artifacts of a build, so far, as one tar file' })
+  @ApiOkResponse({
+    description: 'With the permission bits of each file',
+    content: { 'application/x-tar': { schema: { type: 'string', format: 'binary' } } },
+  })
+  tar(
+    @Param('id') id: string,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+  ): Promise<void> {
+    return this.#archive('tar', id, request, reply);
+  }
+
+  async #archive(
+    format: ArchiveFormat,
+    id: string,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ): Promise<void> {
+    const { name, files } = await this.artifacts.archived(buildId(id));
+    reply.headers({
+      'content-type': format === 'zip' ? 'application/zip' : 'application/x-tar',
+      'content-disposition': contentDisposition(`${name}.${format}`, { type: 'attachment' }),
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'private, no-cache',
+    });
+    if (request.method === 'HEAD') {
+      await reply.send(Readable.from([]));
+      return;
+    }
+    const { stream, length } = await archiveOf(format, files);
+    if (length !== undefined) reply.header('content-length', String(length));
+    await reply.send(stream);
+  }
+
+  @Get('artifacts/*')
   @ApiOperation({
     summary: 'The content of an artifact',
     description: 'The rest of the address is its path.',

@@ -103,6 +103,24 @@ describe('artifacts', () => {
     },
   );
 
+  it.each(['zip', 'tar'])('come all in one %s', async (format) => {
+    const path = `/api/v1/builds/${build.id}/artifacts.${format}`;
+    const answer = await master.call('GET', path);
+    expect(answer.headers.get('content-disposition')).toBe(`attachment; filename="b-1.${format}"`);
+    const bytes = Buffer.from(await answer.arrayBuffer());
+    for (const name of NAMES) expect(bytes.includes(Buffer.from(name))).toBe(true);
+    expect(bytes.toString('latin1').split(BYTES.toString())).toHaveLength(NAMES.length + 1);
+    if (format === 'zip') expect(answer.headers.get('content-length')).toBe(String(bytes.length));
+    const head = await master.call('HEAD', path);
+    expect([head.status, await head.text()]).toEqual([200, '']);
+    const none = await master.call('GET', `/api/v1/builds/999999/artifacts.${format}`);
+    expect(none.status).toBe(404);
+    await none.text();
+    const without = await master.call('GET', path, { token: null });
+    expect(without.status).toBe(401);
+    await without.text();
+  });
+
   it('need a token', async () => {
     const path = `/api/v1/builds/${build.id}/artifacts/dist/app.html`;
     expect((await master.call('GET', path, { token: null })).status).toBe(401);

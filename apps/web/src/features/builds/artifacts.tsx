@@ -6,6 +6,8 @@ import { Empty } from '../../ui/page.js';
 import table from '../../ui/table.module.css';
 import styles from './builds.module.css';
 
+const FORMATS = ['zip', 'tar'] as const;
+
 export function Artifacts({ build }: { build: BuildDetail }) {
   if (build.artifacts.length === 0)
     return (
@@ -20,6 +22,14 @@ export function Artifacts({ build }: { build: BuildDetail }) {
     );
   return (
     <div className={table.frame}>
+      <p className={styles.archives}>
+        All of them:{' '}
+        {FORMATS.map((format) => (
+          <a key={format} href={api.address.archive(build.id, format)} download>
+            {format}
+          </a>
+        ))}
+      </p>
       <table className={table.table}>
         <thead>
           <tr>

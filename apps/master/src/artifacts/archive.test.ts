@@ -1,0 +1,91 @@
+import { execFile } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { promisify } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { ARCHIVE_FORMATS, type ArchivedFile, type ArchiveFormat, archiveOf } from './archive.js';
+
+const run = promisify(execFile);
+const PATHS = [
+  'dist/app.bin',
+  'a b/ü "q" %2e.txt',
+  '日本/語',
+  `deep/${'x'.repeat(120)}/${'y'.repeat(120)}`,
+  'empty',
+];
+
+let folder: string;
+let files: ArchivedFile[];
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'impgem-archive-'));
+  await mkdir(join(folder, 'blobs'));
+  const time = new Date('2026-01-02T03:04:06Z');
+  files = await Promise.all(
+    PATHS.map(async (path, n) => {
+      const content = randomBytes(path === 'empty' ? 0 : 100_000 * n + 1);
+      const file = join(folder, 'blobs', String(n));
+      await writeFile(file, content);
+      return { path, size: content.length, mode: n === 0 ? 0o755 : 0o644, time, file };
+    }),
+  );
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+const sha256 = async (file: string) =>
+  createHash('sha256')
+    .update(await readFile(file))
+    .digest('hex');
+
+/** By programs that know nothing of us. */
+async function unpack(format: ArchiveFormat, archive: string, into: string): Promise<void> {
+  if (format === 'tar') return void (await run('tar', ['-xf', archive, '-C', into]));
+  await run('unzip', ['-q', archive, '-d', into]).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    return run('python3', ['-m', 'zipfile', '-e', archive, into]);
+  });
+}
+
+describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
+  it('is unpacked to the same files by a common program', async () => {
+    const { stream, length } = await archiveOf(format, files);
+    const archive = join(folder, `all.${format}`);
+    await pipeline(stream, createWriteStream(archive));
+    if (length !== undefined) expect((await stat(archive)).size).toBe(length);
+    const out = join(folder, 'out');
+    await mkdir(out);
+    await unpack(format, archive, out);
+    for (const { path, file } of files)
+      expect([path, await sha256(join(out, path))]).toEqual([path, await sha256(file)]);
+    const found = await readdir(out, { recursive: true, withFileTypes: true });
+    expect(found.filter((entry) => entry.isFile())).toHaveLength(files.length);
+    if (format === 'tar') expect((await stat(join(out, 'dist/app.bin'))).mode & 0o777).toBe(0o755);
+  });
+
+  it('fails when a file has gone, rather than to leave it out', async () => {
+    await rm(files[2]?.file ?? '');
+    const { stream } = await archiveOf(format, files);
+    await expect(pipeline(stream, createWriteStream(join(folder, 'half')))).rejects.toMatchObject({
+      code: 'ENOENT',
+    });
+  });
+
+  it('closes the file it reads when nobody wants the rest', async () => {
+    const before = (await readdir('/proc/self/fd')).length;
+    const { stream } = await archiveOf(format, files);
+    for await (const _ of stream) break;
+    expect(stream.destroyed).toBe(true);
+    while ((await readdir('/proc/self/fd')).length > before)
+      await new Promise((done) => setTimeout(done, 5));
+  });
+
+  it('of no files is empty', async () => {
+    const { stream } = await archiveOf(format, []);
+    let bytes = 0;
+    for await (const chunk of stream) bytes += (chunk as Buffer).length;
+    expect(bytes).toBe(format === 'zip' ? 22 : 1024);
+  });
+});
