@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import type { Tx } from '../platform/index.js';
+import { claim, type Claimant } from './claim.js';
+import { TestFarm } from './testing.js';
+
+/** What PostgreSQL says of one node of a plan that it ran. */
+interface PlanNode {
+  'Node Type': string;
+  'Relation Name'?: string;
+  'Index Name'?: string;
+  'Actual Rows': number;
+  'Actual Loops': number;
+  'Rows Removed by Filter'?: number;
+  'Rows Removed by Index Recheck'?: number;
+  Plans?: PlanNode[];
+}
+
+const BACKLOG = 100_000;
+/** Of them nobody can serve so many. */
+const FOR_NOBODY = 90_000;
+const LIMIT = 4;
+const GROUPS = 50;
+
+let farm: TestFarm;
+let worker: Claimant;
+beforeAll(async () => {
+  farm = await TestFarm.open();
+  worker = await farm.worker('busy', ['os=linux', 'arch=amd64']);
+  await farm.db.query(
+    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1)`,
+  );
+  // Half of the groups need a label that nobody has, half can be served by the worker.
+  await farm.db.query(
+    `INSERT INTO requirement_groups (labels, workers)
+     SELECT CASE WHEN g % 2 = 0 THEN ARRAY['gpu', 'rack=' || g] ELSE ARRAY['os=linux'] END, ARRAY['busy', 'w' || g]
+     FROM generate_series(1, $1::int) g`,
+    [GROUPS],
+  );
+  await farm.db.query(
+    `WITH sides AS (
+       SELECT array_agg(id ORDER BY id) FILTER (WHERE 'gpu' = ANY(labels)) AS nobody,
+              array_agg(id ORDER BY id) FILTER (WHERE NOT 'gpu' = ANY(labels)) AS served
+       FROM requirement_groups)
+     INSERT INTO build_requests (builder_id, farm_version, definition, group_id, properties, rank, submitted_by)
+     SELECT 1, 1, '{}',
+            CASE WHEN n <= $2::int THEN nobody[1 + n % cardinality(nobody)] ELSE served[1 + n % cardinality(served)] END,
+            '{}', n, 't'
+     FROM generate_series(1, $1::int) n CROSS JOIN sides`,
+    [BACKLOG, FOR_NOBODY],
+  );
+  await farm.db.query('ANALYZE build_requests, requirement_groups, builders');
+}, 60_000);
+afterAll(async () => farm?.close());
+
+/** The plan of the statement that picks, as it ran; nothing is claimed. */
+async function planOfPick(): Promise<PlanNode> {
+  let plan: PlanNode | undefined;
+  const undo = new Error('undo');
+  await farm.db
+    .transaction(async (tx) => {
+      const explaining: Tx = {
+        async query<Row extends object>(sql: string, params?: readonly unknown[]) {
+          const explain = `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${sql}`;
+          const [row] = await tx.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(explain, params);
+          plan ??= row?.['QUERY PLAN'][0]?.Plan;
+          return [] as Row[];
+        },
+      };
+      await claim(
+        Object.assign(Object.create(tx) as typeof tx, explaining),
+        farm.events,
+        worker,
+        LIMIT,
+      );
+      throw undo;
+    })
+    .catch((error: unknown) => {
+      if (error !== undo) throw error;
+    });
+  if (!plan) throw new Error('nothing was picked');
+  return plan;
+}
+
+const nodesOf = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
+const rowsOf = (node: PlanNode): number =>
+  (node['Actual Rows'] +
+    (node['Rows Removed by Filter'] ?? 0) +
+    (node['Rows Removed by Index Recheck'] ?? 0)) *
+  node['Actual Loops'];
+
+describe('a claim with 100,000 requests waiting', () => {
+  it('reads no more of the backlog than it may take from each group that it can serve', async () => {
+    const nodes = nodesOf(await planOfPick());
+    const backlog = nodes.filter((node) => node['Relation Name'] === 'build_requests');
+    const reading = backlog.filter((node) => node['Node Type'] !== 'ModifyTable');
+    expect(reading.length).toBeGreaterThan(1);
+    for (const node of reading)
+      expect([node['Node Type'], node['Index Name']]).toEqual([
+        expect.stringMatching(/^Index (Only )?Scan$/),
+        expect.stringMatching(/^build_requests_(queue|pkey)$/),
+      ]);
+    // By group up to the limit, and each that was picked once more to be updated.
+    const most = (GROUPS / 2) * LIMIT;
+    expect(reading.reduce((sum, node) => sum + rowsOf(node), 0)).toBeLessThanOrEqual(most + LIMIT);
+    const sorts = nodes.filter((node) => /Sort/.test(node['Node Type']));
+    for (const sort of sorts) expect(rowsOf(sort)).toBeLessThanOrEqual(most);
+    // What is found is what the update takes.
+    const update = backlog.find((node) => node['Node Type'] === 'ModifyTable');
+    expect(update?.['Actual Rows']).toBe(LIMIT);
+  });
+});
