@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// `npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--long] [--write]`: sets up what is missing, then
-// runs e2e/src/chaos/main.ts.
+// `npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--long] [--write | --add]`: sets up what is
+// missing, then runs e2e/src/chaos/main.ts.
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SetupError, isRoot, onPath, root, say } from './process.mjs';

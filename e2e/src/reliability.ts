@@ -18,17 +18,30 @@ export function withPart(
   paragraphs: readonly string[],
 ): string {
   const part = [begin, ...paragraphs, end].join('\n\n');
+  const place = placeOf(page, begin, end);
+  return place
+    ? page.slice(0, place.from) + part + page.slice(place.to)
+    : `${page.trimEnd()}\n\n## ${title}\n\n${part}\n`;
+}
+
+function placeOf(page: string, begin: string, end: string) {
   const from = page.indexOf(begin);
   const to = page.indexOf(end);
-  return from >= 0 && to > from
-    ? page.slice(0, from) + part + page.slice(to + end.length)
-    : `${page.trimEnd()}\n\n## ${title}\n\n${part}\n`;
+  return from >= 0 && to > from ? { from, to: to + end.length } : undefined;
+}
+
+const read = (): string => (existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Reliability\n');
+
+/** What docs/reliability.md has as this part by now; empty when there is none. */
+export function readPart({ begin, end }: Part): string {
+  const page = read();
+  const place = placeOf(page, begin, end);
+  return place ? page.slice(place.from, place.to) : '';
 }
 
 /** Writes the part into docs/reliability.md; adds the page or the part when it is not there. */
 export function writePart(part: Part, paragraphs: readonly string[]): void {
-  const page = existsSync(PAGE) ? readFileSync(PAGE, 'utf8') : '# Reliability\n';
-  writeFileSync(PAGE, withPart(page, part, paragraphs));
+  writeFileSync(PAGE, withPart(read(), part, paragraphs));
 }
 
 /** A Markdown table as Prettier lays it out: the first column is names, the others are figures. */
@@ -50,6 +63,21 @@ export function tableOf(head: readonly string[], rows: readonly (readonly string
 }
 
 const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
+
+/** The cells of a table that `tableOf` made, without its head. */
+export function rowsOf(text: string): string[][] {
+  const lines = text.split('\n').filter((one) => one.startsWith('|'));
+  return lines.slice(2).map((one) =>
+    one
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+}
+
+/** The numbers in a text that `figure` may have written. */
+export const figuresIn = (text: string): number[] =>
+  (text.match(/\d[\d,]*/g) ?? []).map((one) => Number(one.replaceAll(',', '')));
 
 /** With separators, as the page shows it. */
 export const figure = (value: number): string => value.toLocaleString('en-US');

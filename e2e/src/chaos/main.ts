@@ -1,8 +1,9 @@
 /**
- * `npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--verbose] [--write]`: real programs, a real build that
- * writes, and faults while it does. Ends with 1 when a round fails, and prints how to see it again. `--long` instead
- * has one build count aloud for three minutes while all around it is killed in turn. `--write` puts the result into
- * docs/reliability.md; SIGTERM ends it after the round under way, with a result of those that were played.
+ * `npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--verbose] [--write | --add]`: real programs, a
+ * real build that writes, and faults while it does. Ends with 1 when a round fails, and prints how to see it again.
+ * `--long` instead has one build count aloud for three minutes while all around it is killed in turn. `--write` puts
+ * the result into docs/reliability.md, `--add` adds it to what that tells already. SIGTERM ends it after the round
+ * under way, with a result of those that were played.
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     small: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
+    add: { type: 'boolean', default: false },
   },
 });
 
@@ -54,7 +56,8 @@ async function main(): Promise<number> {
   const totals = await play(rounds, seed, only);
   print(`\n${totals.table()}\n`);
   // fewer than asked for, when it was told to stop
-  if (values.write) writeReliability(command(totals.passed + totals.failed, seed), totals);
+  const played = command(totals.passed + totals.failed, seed);
+  if (values.write || values.add) writeReliability(played, totals, values.add);
   print(totals.summary);
   return totals.failed > 0 || stopping.signal.aborted ? 1 : 0;
 }

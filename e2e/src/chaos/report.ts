@@ -1,4 +1,4 @@
-import { figure, tableOf, writePart } from '../reliability.js';
+import { figure, figuresIn, readPart, rowsOf, tableOf, writePart } from '../reliability.js';
 import { ALL_KINDS, type Kind } from './faults.js';
 import type { RoundReport } from './round.js';
 
@@ -40,6 +40,33 @@ export class Totals {
     }
   }
 
+  /** Counts the rounds too that a part of the page tells of; its commands, or undefined when it tells of none. */
+  addSaid(text: string): string[] | undefined {
+    const told = /, in (\d+) minutes: (\d+) rounds passed, (\d+) failed\.$/m.exec(text);
+    if (!told) return undefined;
+    const [minutes = 0, passed = 0, failed = 0] = told.slice(1).map(Number);
+    this.seconds += minutes * 60;
+    this.passed += passed;
+    this.failed += failed;
+    for (const [name = '', ...cells] of rowsOf(text)) {
+      const totals = name === 'all' ? this.#all : this.#kinds.get(name as Kind);
+      if (!totals) throw new Error(`the page tells of a fault "${name}" that there is not`);
+      const [rounds = 0, hits = 0, faults = 0, attempts = 0, bytes = 0, leaks = 0] = figuresIn(
+        cells.join(' | '),
+      );
+      for (const [key, value] of Object.entries({ rounds, hits, faults, attempts, bytes, leaks }))
+        totals[key as keyof KindTotals] += value;
+    }
+    const commands = text.slice(text.indexOf('-->') + 1, told.index);
+    return [...commands.matchAll(/`[^`]+`/g)].map(([command]) => command);
+  }
+
+  /** What is said of them, by these commands, with the table. */
+  said(commands: readonly string[]): string[] {
+    const minutes = Math.round(this.seconds / 60);
+    return [`${commands.join(' and\n')}, in ${minutes} minutes: ${this.summary}.`, this.table()];
+  }
+
   /** As a Markdown table. */
   table(): string {
     const rows = [...this.#kinds].filter(([, { faults }]) => faults > 0);
@@ -74,11 +101,10 @@ const PART = {
   end: '<!-- end of chaos -->',
 };
 
-/** Puts the totals into docs/reliability.md. */
-export function writeReliability(command: string, totals: Totals): void {
-  const minutes = Math.round(totals.seconds / 60);
-  const said = `\`${command}\`, in ${minutes} minutes: ${totals.summary}.`;
-  writePart(PART, [said, totals.table()]);
+/** Puts the totals into docs/reliability.md, in the place of what is there, or added to it. */
+export function writeReliability(command: string, totals: Totals, add: boolean): void {
+  const before = add ? totals.addSaid(readPart(PART)) : undefined;
+  writePart(PART, totals.said([...(before ?? []), `\`${command}\``]));
 }
 
 const LONG_PART = {
