@@ -6,3 +6,4 @@ export * from './deferred.js';
 export * from './farm-error.js';
 export * from './json-bounds.js';
 export * from './finding.js';
+export * from './gather-writes.js';

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { LessThan, Repository } from 'typeorm';
 import type { AuditEntry, Page } from '@impgem/client';
-import { pageOf, type PageQuery, type Tx } from '../platform/index.js';
+import { pageOf, type PageQuery, type Transaction } from '../platform/index.js';
 import { AuditRow } from './access.entities.js';
 
 /** Who did what: every change that a person or a program made, written with the change itself. */
@@ -15,13 +15,13 @@ export class Audit {
    * the thing; `detail` holds no secret.
    */
   async record(
-    tx: Tx,
+    tx: Transaction,
     by: { actor: string } | string,
     action: string,
     target: string,
     detail: object = {},
   ): Promise<void> {
-    await tx.query('INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)', [
+    tx.send('INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)', [
       typeof by === 'string' ? by : by.actor,
       action,
       target,

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { FarmEvent } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
-import { Database, type Tx } from '../platform/index.js';
+import { Database, type Transaction } from '../platform/index.js';
 import { comparePositions, formatPosition, parsePosition } from './position.js';
 
 const EVENT_KINDS = [
@@ -48,9 +48,8 @@ export class Events {
   constructor(private readonly db: Database) {}
 
   /** Inserts the events, in their order, and wakes readers at commit. Call it once per transaction. */
-  async append(tx: Tx, events: readonly NewEvent[]): Promise<void> {
-    if (events.length === 0) return;
-    await tx.query(APPEND, [JSON.stringify(events)]);
+  async append(tx: Transaction, events: readonly NewEvent[]): Promise<void> {
+    if (events.length > 0) tx.send(APPEND, [JSON.stringify(events)]);
   }
 
   /**

@@ -1,11 +1,14 @@
 import type { Events } from '../events/index.js';
-import type { Tx } from '../platform/index.js';
+import type { Transaction } from '../platform/index.js';
 import { closeAttempts } from '../scheduling/index.js';
 import { ingest, type Ingest, type IngestItem, type LeaseRow } from './ingest.js';
 
-/** Applies a batch within its transaction: five statements, however many workers and builds it is of. */
+/**
+ * Applies a batch within its transaction: five statements, however many workers and builds it is of, and two waits
+ * for the database: one for the leases, one for the commit.
+ */
 export async function commitBatch(
-  tx: Tx,
+  tx: Transaction,
   events: Events,
   items: readonly IngestItem[],
 ): Promise<Ingest['outcomes']> {
@@ -14,18 +17,18 @@ export async function commitBatch(
     return 'step' in record.event ? [record.event.step] : [];
   });
   const builds = [...new Set(items.map(({ record }) => record.build))];
-  await tx.query(LOCK, [builds]);
+  tx.send(LOCK, [builds]);
   const leases = await tx.query<LeaseRow>(LEASES, [builds, [...new Set(steps)]]);
   const effects = ingest(items, leases, new Date());
-  await apply(tx, effects);
-  const endings = await closeAttempts(tx, effects.endings);
+  apply(tx, effects);
+  const endings = closeAttempts(tx, effects.endings);
   await events.append(tx, [...effects.events, ...endings]);
   return effects.outcomes;
 }
 
-async function apply(tx: Tx, { chunks, payload, steps, builds, seqs }: Ingest): Promise<void> {
+function apply(tx: Transaction, { chunks, payload, steps, builds, seqs }: Ingest): void {
   if (steps.length + builds.length + seqs.length === 0) return;
-  await tx.query(APPLY, [
+  tx.send(APPLY, [
     JSON.stringify(chunks),
     Buffer.concat(payload),
     JSON.stringify(steps),

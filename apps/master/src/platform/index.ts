@@ -1,7 +1,7 @@
 export * from './config.js';
 export * from './logging.js';
 export * from './nearest.js';
-export { Database, type Tx } from './database/database.js';
+export { Database, type Transaction, type Tx } from './database/database.js';
 export { isOutage } from './database/outage.js';
 export { ApiPage, PageQuery, pageOf, PAGE_LIMIT } from './http/page.js';
 export { refuseUpgrade } from './http/refuse-upgrade.js';

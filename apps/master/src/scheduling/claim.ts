@@ -4,7 +4,7 @@
  */
 import { expand, type BuilderDefinition, type BuildPlan } from '@impgem/pipeline';
 import type { Events, NewEvent } from '../events/index.js';
-import { logger, type Tx } from '../platform/index.js';
+import { logger, type Transaction } from '../platform/index.js';
 
 /** A connected worker. `connectedAt` is its fence: a claim for an older connection finds nothing. */
 export interface Claimant {
@@ -22,6 +22,8 @@ export interface Assignment {
 
 interface Picked {
   id: number;
+  /** What the build's id will be. */
+  build: number;
   builder_id: number;
   builder: string;
   definition: BuilderDefinition;
@@ -37,7 +39,7 @@ const log = logger('scheduling');
 
 /** Claims up to `limit` requests, best first. Run it in a transaction of its own. */
 export async function claim(
-  tx: Tx,
+  tx: Transaction,
   events: Events,
   worker: Claimant,
   limit: number,
@@ -51,31 +53,24 @@ export async function claim(
   ]);
   if (picked.length === 0) return [];
   // Several groups: the rows that were locked beyond the limit were skipped by others, who look again.
-  if ((picked[0]?.locked ?? 0) > picked.length) await tx.query('NOTIFY queue');
+  if ((picked[0]?.locked ?? 0) > picked.length) tx.send('NOTIFY queue');
   const { builds, refused } = render(picked);
-  const made = await tx.query<{ id: number; request_id: number }>(INSERT, [
-    JSON.stringify(builds),
-    worker.id,
-  ]);
-  const ids = new Map(made.map((row) => [row.request_id, row.id]));
-  const news = builds.map(({ request, builder, number, attempt }): NewEvent => ({
+  if (builds.length > 0) tx.send(INSERT, [JSON.stringify(builds), worker.id]);
+  const news = builds.map(({ request, build, builder, number, attempt }): NewEvent => ({
     kind: 'build.assigned',
     builder,
-    build: ids.get(request),
+    build,
     request,
     worker: worker.name,
     data: { number, attempt },
   }));
-  await events.append(tx, [...news, ...(await failUnrenderable(tx, refused))]);
-  return builds.map(({ request, epoch, plan }) => ({
-    build: ids.get(request) as number,
-    epoch,
-    plan,
-  }));
+  await events.append(tx, [...news, ...failUnrenderable(tx, refused)]);
+  return builds.map(({ build, epoch, plan }) => ({ build, epoch, plan }));
 }
 
 interface Rendered {
   request: number;
+  build: number;
   builder: string;
   builder_id: number;
   number: number;
@@ -98,13 +93,14 @@ function render(picked: readonly Picked[]): { builds: Rendered[]; refused: Unren
   for (const { builder_id } of picked) counts.set(builder_id, (counts.get(builder_id) ?? 0) + 1);
   const used = new Map<number, number>();
   for (const row of [...picked].sort((a, b) => a.rank - b.rank || a.id - b.id)) {
-    const { id: request, builder_id, builder, epoch, attempts } = row;
+    const { id: request, build, builder_id, builder, epoch, attempts } = row;
     const index = (used.get(builder_id) ?? 0) + 1;
     used.set(builder_id, index);
     const number = row.last_number - (counts.get(builder_id) ?? 0) + index;
     try {
       const plan = expand(row.definition, { name: builder, number, properties: row.properties });
-      builds.push({ request, builder, builder_id, number, attempt: attempts + 1, epoch, plan });
+      const attempt = attempts + 1;
+      builds.push({ request, build, builder, builder_id, number, attempt, epoch, plan });
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       log.error({ err: error, request, builder }, 'a request cannot be rendered');
@@ -115,9 +111,9 @@ function render(picked: readonly Picked[]): { builds: Rendered[]; refused: Unren
 }
 
 /** A definition that cannot be rendered fails its request, or it would stand at the head for ever. */
-async function failUnrenderable(tx: Tx, refused: readonly Unrenderable[]): Promise<NewEvent[]> {
+function failUnrenderable(tx: Transaction, refused: readonly Unrenderable[]): NewEvent[] {
   if (refused.length === 0) return [];
-  await tx.query(FAIL, [refused.map(({ request }) => request)]);
+  tx.send(FAIL, [refused.map(({ request }) => request)]);
   return refused.map(({ request, builder, message }) => ({
     kind: 'request.finished',
     builder,
@@ -148,28 +144,29 @@ const PICK = `
   UPDATE build_requests r SET state = 'claimed', epoch = r.epoch + 1
   FROM picked p JOIN numbered n ON n.builder_id = p.builder_id JOIN builders b ON b.id = p.builder_id
   WHERE r.id = p.id
-  RETURNING r.id, r.builder_id, b.name AS builder, r.definition, r.properties, r.attempts, r.epoch, r.rank,
+  RETURNING r.id, nextval('builds_id_seq') AS build, r.builder_id, b.name AS builder, r.definition, r.properties, r.attempts, r.epoch, r.rank,
             n.last_number, (SELECT count(*) FROM heads) AS locked`;
 
 // A lease that was lost stays until now, since its worker might have come back for it.
 const INSERT = `
   WITH c AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset($1::jsonb) AS c(
-      request bigint, builder_id int, number int, attempt int, epoch int, plan jsonb)
+      request bigint, build bigint, builder_id int, number int, attempt int, epoch int, plan jsonb)
   ), made AS (
-    INSERT INTO builds (builder_id, number, request_id, attempt, epoch, worker_id, plan, properties)
-    SELECT builder_id, number, request, attempt, epoch, $2::uuid, plan, plan->'properties' FROM c
+    INSERT INTO builds (id, builder_id, number, request_id, attempt, epoch, worker_id, plan, properties)
+    OVERRIDING SYSTEM VALUE
+    SELECT build, builder_id, number, request, attempt, epoch, $2::uuid, plan, plan->'properties' FROM c
     RETURNING id, request_id, epoch, plan
   ), leased AS (
     INSERT INTO leases (build_id, request_id, worker_id, epoch)
     SELECT id, request_id, $2::uuid, epoch FROM made
     ON CONFLICT (request_id) DO UPDATE SET build_id = excluded.build_id, worker_id = excluded.worker_id,
       epoch = excluded.epoch, seq = 0, cancel = NULL, lost_at = NULL, granted_at = now()
-  ), stepped AS (
-    INSERT INTO steps (build_id, index, name, kind)
-    SELECT made.id, step.n - 1, step.s->>'name', step.s->>'kind'
-    FROM made CROSS JOIN LATERAL jsonb_array_elements(made.plan->'steps') WITH ORDINALITY AS step(s, n))
-  SELECT id, request_id FROM made`;
+  )
+  INSERT INTO steps (build_id, index, name, kind)
+  SELECT made.id, step.n - 1, step.s->>'name', step.s->>'kind'
+  FROM made CROSS JOIN LATERAL jsonb_array_elements(made.plan->'steps') WITH ORDINALITY AS step(s, n)`;
+
 const FAIL = `
   UPDATE build_requests SET state = 'finished', result = 'exception', finished_at = now()
   WHERE id = ANY($1::bigint[])`;

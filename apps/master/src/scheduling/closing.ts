@@ -5,7 +5,7 @@
 import { decideClosing, type AttemptEnd, type AttemptOutcome } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import type { NewEvent } from '../events/index.js';
-import type { Tx } from '../platform/index.js';
+import type { Transaction } from '../platform/index.js';
 
 /** An attempt that ends, and what its rows say about it. */
 export interface Ending extends AttemptEnd {
@@ -27,13 +27,13 @@ interface Closing extends AttemptOutcome {
  * Ends the attempts: builds and their open steps finished, requests finished or back in the queue, leases gone
  * or marked as lost. Returns the events, for the caller's one `Events.append`.
  */
-export async function closeAttempts(tx: Tx, endings: readonly Ending[]): Promise<NewEvent[]> {
+export function closeAttempts(tx: Transaction, endings: readonly Ending[]): NewEvent[] {
   if (endings.length === 0) return [];
   const closings = endings.map((ending): Closing => {
     const { build, request } = ending;
     return { build, request, ...decideClosing(ending) };
   });
-  await tx.query(CLOSE, [JSON.stringify(closings)]);
+  tx.send(CLOSE, [JSON.stringify(closings)]);
   return closings.flatMap((closing, index) => {
     const { builder, worker, request, build } = endings[index] as Ending;
     const { result, reason, requeue } = closing;

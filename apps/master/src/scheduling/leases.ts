@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { RetryBounds } from '@impgem/pipeline';
 import { keyOf, REASONS, type HeldBuild, type HeldVerdict, type Reason } from '@impgem/protocol';
 import { Events, type NewEvent } from '../events/index.js';
-import type { Tx } from '../platform/index.js';
+import type { Transaction, Tx } from '../platform/index.js';
 import { closeAttempts, type Ending } from './closing.js';
 
 /** After a cancel was asked for, the build is ended by force when this much has gone by. */
@@ -47,7 +47,7 @@ export class Leases {
 
   /** Asks for the end of a running build: the worker is told, and a deadline ends it by force. */
   async cancel(
-    tx: Tx,
+    tx: Transaction,
     build: number,
     reason: string | undefined,
     actor: string,
@@ -75,7 +75,7 @@ export class Leases {
    * and does not. A build that was given up, but that nobody else has claimed, is taken back with its epoch.
    */
   async resume(
-    tx: Tx,
+    tx: Transaction,
     worker: { id: string; name: string },
     held: readonly HeldBuild[],
   ): Promise<{ verdicts: HeldVerdict[]; events: NewEvent[] }> {
@@ -89,13 +89,13 @@ export class Leases {
         : [];
     const { verdicts, gone } = judge(held, leases, finished);
     const message = `worker ${worker.name} came back without the build`;
-    events.push(...(await closeAttempts(tx, gone.map(ended('retry', 'worker-lost', message)))));
+    events.push(...closeAttempts(tx, gone.map(ended('retry', 'worker-lost', message))));
     return { verdicts, events };
   }
 
   /** The worker does not take a build that it was given; the request waits again. Returns whether it had it. */
   async refuse(
-    tx: Tx,
+    tx: Transaction,
     workerId: string,
     ref: { build: number; epoch: number },
     reason: Reason,
@@ -111,7 +111,7 @@ export class Leases {
     const ending = ended(result, reason.code, reason.message)(lease);
     // What no retry mends counts, or a worker that never accepts would be asked for ever.
     const counted = result !== 'retry';
-    await this.events.append(tx, await closeAttempts(tx, [{ ...ending, counted }]));
+    await this.events.append(tx, closeAttempts(tx, [{ ...ending, counted }]));
     return true;
   }
 
@@ -121,7 +121,7 @@ export class Leases {
    * greeting has seen to it.
    */
   async withdraw(
-    tx: Tx,
+    tx: Transaction,
     worker: { id: string; name: string; connectedAt: Date },
     held: readonly { build: number; epoch: number }[],
   ): Promise<number> {
@@ -136,12 +136,12 @@ export class Leases {
       ...ended('retry', 'worker-lost', message)(lease),
       counted: false,
     }));
-    await this.events.append(tx, await closeAttempts(tx, endings));
+    await this.events.append(tx, closeAttempts(tx, endings));
     return leases.length;
   }
 
   /** Ends all that a worker holds, since it may hold nothing any more. */
-  async abandon(tx: Tx, workerId: string, reason: Reason): Promise<NewEvent[]> {
+  async abandon(tx: Transaction, workerId: string, reason: Reason): Promise<NewEvent[]> {
     const leases = await tx.query<Lease>(`${LEASES} AND l.worker_id = $1 ${LOCKED}`, [workerId]);
     return closeAttempts(tx, leases.map(ended('retry', reason.code, reason.message)));
   }
@@ -151,7 +151,7 @@ export class Leases {
    * `connected` are heard right now; `heardMs` is how long this master could have heard the others.
    */
   async lose(
-    tx: Tx,
+    tx: Transaction,
     connected: readonly string[],
     heardMs: number,
     lostAfterMs: number,
@@ -161,7 +161,7 @@ export class Leases {
       const message = `worker ${lease.worker} was not heard of for ${Math.round(lease.lostAfterMs / 1000)} s`;
       return { ...ended('retry', 'worker-lost', message)(lease), lost: true };
     });
-    const events = await closeAttempts(tx, endings);
+    const events = closeAttempts(tx, endings);
     const names = [...new Set(lost.map(({ worker }) => worker))];
     events.push(...names.map((worker): NewEvent => ({ kind: 'worker.lost', worker })));
     await this.events.append(tx, events);
@@ -169,14 +169,14 @@ export class Leases {
   }
 
   /** Ends by force the builds whose cancel nobody answered in time, and has their workers told to stop. */
-  async forceCancelled(tx: Tx): Promise<Lease[]> {
+  async forceCancelled(tx: Transaction): Promise<Lease[]> {
     const overdue = await tx.query<Lease>(
       `${LEASES} AND (l.cancel->>'deadline')::timestamptz < now() ${LOCKED} SKIP LOCKED`,
     );
     if (overdue.length === 0) return [];
     const endings = overdue.map(ended('cancelled', 'cancelled', 'cancelled'));
-    await this.events.append(tx, await closeAttempts(tx, endings));
-    await tx.query('NOTIFY lease');
+    await this.events.append(tx, closeAttempts(tx, endings));
+    tx.send('NOTIFY lease');
     return overdue;
   }
 

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DEFAULT_RETRY, type BuilderDefinition } from '@impgem/pipeline';
 import { Events } from '../events/index.js';
-import type { Tx } from '../platform/index.js';
+import type { Transaction, Tx } from '../platform/index.js';
 import { Leases } from './leases.js';
 
 /** One step of priority outweighs this much waiting. */
@@ -35,7 +35,7 @@ export class Queue {
   ) {}
 
   /** Inserts a request and wakes the dispatchers at commit. Returns its id. */
-  async submit(tx: Tx, submission: Submission): Promise<number> {
+  async submit(tx: Transaction, submission: Submission): Promise<number> {
     const { builder, properties, priority, reason, submittedBy } = submission;
     const { lostAfterMs = null, retry } = builder.definition;
     const { infrastructure, failure } = { ...DEFAULT_RETRY, ...retry };
@@ -71,7 +71,7 @@ export class Queue {
    * sentence for people.
    */
   async cancelRequest(
-    tx: Tx,
+    tx: Transaction,
     id: number,
     reason: string | undefined,
     actor: string,
@@ -90,14 +90,14 @@ export class Queue {
 
   /** Whether it did wait. The row lock of a claim under way makes this wait for it, and then match nothing. */
   async #endWaiting(
-    tx: Tx,
+    tx: Transaction,
     id: number,
     reason: string | undefined,
     actor: string,
   ): Promise<boolean> {
     const [ended] = await tx.query<{ builder: string }>(END_PENDING, [id]);
     if (!ended) return false;
-    await tx.query('DELETE FROM leases WHERE request_id = $1 AND lost_at IS NOT NULL', [id]);
+    tx.send('DELETE FROM leases WHERE request_id = $1 AND lost_at IS NOT NULL', [id]);
     const data = { result: 'cancelled', reason: reason ?? null, by: actor };
     await this.events.append(tx, [
       { kind: 'request.finished', builder: ended.builder, request: id, data },

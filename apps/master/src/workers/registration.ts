@@ -9,7 +9,7 @@ import type {
 import { FarmError } from '@impgem/kit';
 import { Audit, mintToken, parseToken, secretMatches, type Caller } from '../access/index.js';
 import { Events } from '../events/index.js';
-import { Database, pageOf, type PageQuery, type Tx } from '../platform/index.js';
+import { Database, pageOf, type PageQuery, type Transaction, type Tx } from '../platform/index.js';
 
 /** What an admin asks for. */
 export interface RegistrationTokenSpec {
@@ -144,7 +144,11 @@ export class Registration {
     throw new FarmError('token-used-up', `registration token ${id} is used up`);
   }
 
-  async #insert(tx: Tx, row: TokenRow, { name, labels }: WorkerSpec): Promise<WorkerCredential> {
+  async #insert(
+    tx: Transaction,
+    row: TokenRow,
+    { name, labels }: WorkerSpec,
+  ): Promise<WorkerCredential> {
     const id = randomUUID();
     const { token, hash } = mintToken('igw', id.replaceAll('-', ''));
     const [made] = await tx.query<{ farm: string }>(INSERT, [

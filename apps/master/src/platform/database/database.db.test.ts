@@ -37,6 +37,37 @@ describe('Database', () => {
     expect(await database.query('SELECT n FROM scratch')).toEqual([{ n: 2 }]);
   });
 
+  it('runs what is sent in the order of the calls, between what is waited for', async () => {
+    await database.query('CREATE TABLE sent (n int)');
+    const seen = await database.transaction(async (tx) => {
+      tx.send('INSERT INTO sent VALUES (1)');
+      tx.send('INSERT INTO sent SELECT n + $1::int FROM sent', [1]);
+      const rows = await tx.query('SELECT n FROM sent ORDER BY n');
+      tx.send('INSERT INTO sent VALUES (3)');
+      return rows;
+    });
+    expect(seen).toEqual([{ n: 1 }, { n: 2 }]);
+    expect(await database.query('SELECT count(*) AS n FROM sent')).toEqual([{ n: 3 }]);
+  });
+
+  it('rolls back for a failure that nobody waited for, and passes it on', async () => {
+    await database.query('CREATE TABLE unwaited (n int)');
+    const atTheEnd = database.transaction(async (tx) => {
+      tx.send('INSERT INTO unwaited VALUES (1)');
+      tx.send('SELECT 1/0');
+      tx.send('INSERT INTO unwaited VALUES (2)');
+    });
+    await expect(atTheEnd).rejects.toMatchObject({ code: '22012' });
+    const before = database.transaction(async (tx) => {
+      tx.send('INSERT INTO unwaited VALUES ($1)', ['one']);
+      // Its own error only says that the transaction has failed.
+      return tx.query('SELECT n FROM unwaited');
+    });
+    await expect(before).rejects.toMatchObject({ code: '22P02' });
+    expect(await database.query('SELECT n FROM unwaited')).toEqual([]);
+    expect(database.status()).toBe('up');
+  });
+
   it('leaves the errors of a statement as they are', async () => {
     await expect(database.query('SELECT 1/0')).rejects.toMatchObject({ code: '22012' });
     expect(database.status()).toBe('up');

@@ -5,7 +5,9 @@
  * int8 comes as a number (ids stay far below 2^53), timestamptz as a Date, jsonb parsed. An array for a jsonb
  * parameter is passed as `JSON.stringify(array)`, since the driver makes a Postgres array of an array.
  */
+import { Socket } from 'node:net';
 import { Injectable } from '@nestjs/common';
+import { gatherWrites } from '@impgem/kit';
 import { Pool, types as standardTypes, type ClientConfig, type PoolClient } from 'pg';
 import { applicationName } from './embedded-postgres.js';
 import { Listener } from './listener.js';
@@ -21,6 +23,15 @@ export interface Tx {
     sql: string,
     params?: readonly unknown[],
   ): Promise<Row[]>;
+}
+
+/** A transaction: its statements run in the order of the calls, and several may be under way at once. */
+export interface Transaction extends Tx {
+  /**
+   * Runs SQL whose rows nobody asks for, without a wait for its answer: what follows goes to the server right
+   * behind it, COMMIT too. Its failure is that of the whole transaction.
+   */
+  send(sql: string, params?: readonly unknown[]): void;
 }
 
 export interface DatabaseOptions {
@@ -76,6 +87,9 @@ export class Database implements Tx {
       // A server that is stopped, or behind a cut that nobody tells of, cuts nothing.
       query_timeout: options.patienceMs ?? PATIENCE_MS,
       idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
+      // Statements of a transaction need not wait for each other's answers: each wait is a turn of two processes.
+      pipeline: true,
+      stream: () => gatherWrites(new Socket(), process.nextTick),
     });
     // An idle connection that breaks; the next query finds out by itself.
     this.#pool.on('error', (error) => this.#saw(error));
@@ -100,7 +114,7 @@ export class Database implements Tx {
    * Runs `run` between BEGIN and COMMIT on one connection; any rejection rolls back and is passed on. When the
    * connection breaks during COMMIT the outcome is unknown: what follows must be safe to repeat.
    */
-  async transaction<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
+  async transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T> {
     let client: PoolClient;
     try {
       client = await this.#pool.connect();
@@ -111,13 +125,17 @@ export class Database implements Tx {
     let broken: unknown;
     const watch = (error: unknown) => (broken = error);
     client.on('error', watch);
+    const statements = new Statements(client);
     try {
-      await client.query('BEGIN');
-      const result = await run(txOf(client));
-      await client.query('COMMIT');
+      statements.send('BEGIN');
+      const result = await run(statements);
+      // After a failure that nobody waited for, the server takes this for ROLLBACK.
+      statements.send('COMMIT');
+      await statements.answered();
       this.#saw();
       return result;
-    } catch (error) {
+    } catch (thrown) {
+      const error = (await statements.failure()) ?? thrown;
       // A connection that is given up takes its transaction with it; one that hangs would not even answer this.
       if (isOutage(error)) broken ??= error;
       else await client.query('ROLLBACK').catch(watch);
@@ -162,14 +180,38 @@ export class Database implements Tx {
   }
 }
 
-function txOf(client: PoolClient): Tx {
-  return {
-    async query<Row extends object>(sql: string, params: readonly unknown[] = []) {
-      try {
-        return (await client.query<Row>(statement(sql, params))).rows;
-      } catch (error) {
-        throw asFarmError(error);
-      }
-    },
-  };
+/** The statements of one transaction. */
+class Statements implements Transaction {
+  readonly #sent: Promise<unknown>[] = [];
+
+  constructor(private readonly client: PoolClient) {}
+
+  async query<Row extends object>(sql: string, params: readonly unknown[] = []): Promise<Row[]> {
+    try {
+      return (await this.client.query<Row>(statement(sql, params))).rows;
+    } catch (error) {
+      // The first failure is the cause of those behind it, which only say that the transaction is over.
+      throw asFarmError((await this.failure()) ?? error);
+    }
+  }
+
+  send(sql: string, params: readonly unknown[] = []): void {
+    const answer = this.client.query(statement(sql, params));
+    // Told by `answered`.
+    answer.catch(() => undefined);
+    this.#sent.push(answer);
+  }
+
+  /** Settles when all that was sent is done; rejects with the first failure. */
+  async answered(): Promise<void> {
+    for (const answer of this.#sent) await answer;
+  }
+
+  /** Why what was sent failed, if something did. */
+  async failure(): Promise<unknown> {
+    return this.answered().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+  }
 }
