@@ -5,6 +5,10 @@ import type { AuditEntry, Page } from '@impgem/client';
 import { pageOf, type PageQuery, type Transaction } from '../platform/index.js';
 import { AuditRow } from './access.entities.js';
 
+/** SQL that writes what `select` gives (actor, action, target, detail): a part of the statement that does it. */
+export const insertAudit = (select: string): string =>
+  `INSERT INTO audit (actor, action, target, detail) ${select}`;
+
 /** Who did what: every change that a person or a program made, written with the change itself. */
 @Injectable()
 export class Audit {
@@ -21,7 +25,7 @@ export class Audit {
     target: string,
     detail: object = {},
   ): Promise<void> {
-    tx.send('INSERT INTO audit (actor, action, target, detail) VALUES ($1, $2, $3, $4)', [
+    tx.send(insertAudit('VALUES ($1, $2, $3, $4::jsonb)'), [
       typeof by === 'string' ? by : by.actor,
       action,
       target,

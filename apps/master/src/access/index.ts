@@ -1,6 +1,6 @@
 export { Access } from './access.js';
 export { AccessModule } from './access.module.js';
-export { Audit } from './audit.js';
+export { Audit, insertAudit } from './audit.js';
 export { Caller } from './caller.js';
 export { Requires } from '../platform/index.js';
 export { bearer, mintToken, parseToken, secretMatches } from './secrets.js';

@@ -20,6 +20,9 @@ export interface ActiveBuilder {
   definition: BuilderDefinition;
 }
 
+/** Builders whose definition is kept in memory. */
+const REMEMBERED = 1000;
+
 /**
  * The farm file and its builders. Each applied text is kept as a version; exactly the builders of the newest
  * version are active. A builder that is taken out keeps its row, its numbers and its builds, and comes back with
@@ -27,6 +30,9 @@ export interface ActiveBuilder {
  */
 @Injectable()
 export class Builders {
+  /** As they were read last, by name. */
+  readonly #remembered = new Map<string, ActiveBuilder>();
+
   constructor(
     private readonly db: Database,
     private readonly events: Events,
@@ -95,6 +101,21 @@ export class Builders {
     // What is no name cannot be looked up either: it may hold a NUL.
     const [row] = nameProblem(name) ? [] : await tx.query<ActiveBuilder>(DEFINITION, [name]);
     return row ?? (await this.unknown(name, tx));
+  }
+
+  /**
+   * The same, as it was when it was last read here: for who says so in what he writes, and finds out whether it still
+   * is in force (see `Queue.submit`); if not, `fresh` reads it again.
+   */
+  async remembered(name: string, fresh = false): Promise<ActiveBuilder> {
+    const known = fresh ? undefined : this.#remembered.get(name);
+    if (known) return known;
+    this.#remembered.delete(name);
+    const builder = await this.definition(name);
+    // Those that were taken out of the farm file are let go of with the others.
+    if (this.#remembered.size >= REMEMBERED) this.#remembered.clear();
+    this.#remembered.set(name, builder);
+    return builder;
   }
 
   /** The id of a builder, also of one that is not in force any more. Throws `unknown-builder`. */

@@ -1,2 +1,2 @@
 export { BuildersModule } from './builders.module.js';
-export { Builders } from './builders.js';
+export { type ActiveBuilder, Builders } from './builders.js';

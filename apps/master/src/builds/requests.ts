@@ -3,9 +3,9 @@ import type { BuildRequest, Page } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import { type BuilderDefinition, resolveProperties } from '@impgem/pipeline';
 import { Audit } from '../access/index.js';
-import { Builders } from '../builders/index.js';
+import { type ActiveBuilder, Builders } from '../builders/index.js';
 import { Database, pageOf } from '../platform/index.js';
-import { Queue } from '../scheduling/index.js';
+import { Intake, Queue } from '../scheduling/index.js';
 import { Conditions, cursor } from './conditions.js';
 import type { BuildWish, RequestsQuery } from './wishes.js';
 
@@ -16,6 +16,7 @@ export class Requests {
     private readonly db: Database,
     private readonly builders: Builders,
     private readonly queue: Queue,
+    private readonly intake: Intake,
     private readonly audit: Audit,
   ) {}
 
@@ -24,22 +25,42 @@ export class Requests {
    * `undeclared-property`, `invalid-property`.
    */
   async submit(wish: BuildWish, actor: string): Promise<BuildRequest> {
-    const id = await this.db.transaction(async (tx) => {
-      const builder = await this.builders.definition(wish.builder, tx);
-      const properties = checkedProperties(builder.definition, wish.properties ?? {});
-      const { priority = 0, reason = null } = wish;
-      const request = await this.queue.submit(tx, {
-        builder,
-        properties,
-        priority,
-        reason,
-        submittedBy: actor,
-      });
-      const detail = { request, properties, priority };
-      await this.audit.record(tx, actor, 'build-request.create', builder.name, detail);
-      return request;
-    });
-    return this.get(id);
+    const known = await this.builders.remembered(wish.builder);
+    const request = await this.#submit(known, wish, actor);
+    // It had changed: a farm file was applied since. What was refused may be in order by now, too.
+    if (request) return request;
+    for (;;) {
+      const builder = await this.builders.remembered(wish.builder, true);
+      checkProperties(builder.definition, wish);
+      const again = await this.#submit(builder, wish, actor);
+      if (again) return again;
+    }
+  }
+
+  /** Undefined when the properties are not what the definition wants, or it is not in force any more. */
+  async #submit(
+    builder: ActiveBuilder,
+    wish: BuildWish,
+    actor: string,
+  ): Promise<BuildRequest | undefined> {
+    const { properties, problems } = resolveProperties(builder.definition, wish.properties ?? {});
+    if (problems.length > 0) return undefined;
+    const { priority = 0, reason = null } = wish;
+    const about = { properties, priority, reason, submittedBy: actor };
+    const submitted = await this.intake.submit({ builder, ...about });
+    if (!submitted) return undefined;
+    const { id, submittedAt } = submitted;
+    const { name } = builder;
+    const at = submittedAt.toISOString();
+    return {
+      id,
+      builder: name,
+      state: 'pending',
+      result: null,
+      ...about,
+      submittedAt: at,
+      builds: [],
+    };
   }
 
   /** Newest first. Throws `unknown-builder`. */
@@ -80,13 +101,10 @@ export class Requests {
   }
 }
 
-function checkedProperties(
-  definition: BuilderDefinition,
-  given: Record<string, unknown>,
-): Record<string, string> {
-  const { properties, problems } = resolveProperties(definition, given);
+function checkProperties(definition: BuilderDefinition, wish: BuildWish): void {
+  const { problems } = resolveProperties(definition, wish.properties ?? {});
   const [first] = problems;
-  if (!first) return properties;
+  if (!first) return;
   throw new FarmError(
     first.code,
     problems.map(({ path, message }) => `${path}: ${message}`).join('; '),

@@ -128,13 +128,20 @@ interface EventRow {
   data: Record<string, unknown>;
 }
 
+/**
+ * SQL that adds the events that `select` gives (kind, builder, build_id, request_id, worker, data), in its order: a
+ * part of a statement that also makes what they tell of. Readers are woken by `pg_notify('events', '')` in it.
+ */
+export const insertEvents = (select: string): string =>
+  `INSERT INTO events (kind, builder, build_id, request_id, worker, data) ${select}`;
+
 const APPEND = `
   WITH appended AS (
-    INSERT INTO events (kind, builder, build_id, request_id, worker, data)
+    ${insertEvents(`
     SELECT e->>'kind', e->>'builder', (e->>'build')::bigint, (e->>'request')::bigint, e->>'worker',
            coalesce(e->'data', '{}')
     FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(e, n)
-    ORDER BY n)
+    ORDER BY n`)})
   SELECT pg_notify('events', '')`;
 
 // An undecided transaction may still bring events below those that are visible: they wait behind the horizon.

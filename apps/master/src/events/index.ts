@@ -1,3 +1,3 @@
 export { EventsModule } from './events.module.js';
-export { Events, type NewEvent } from './events.js';
+export { Events, insertEvents, type NewEvent } from './events.js';
 export { comparePositions, formatPosition, parsePosition } from './position.js';

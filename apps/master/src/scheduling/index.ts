@@ -1,5 +1,6 @@
 export { SchedulingModule } from './scheduling.module.js';
 export { Queue } from './queue.js';
+export { Intake } from './intake.js';
 export { Leases } from './leases.js';
 export { Dispatcher, type Taker } from './dispatcher.js';
 export type { Assignment, Claimant } from './claim.js';

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DEFAULT_RETRY, type BuilderDefinition } from '@impgem/pipeline';
-import { Events } from '../events/index.js';
+import { insertAudit } from '../access/index.js';
+import { Events, insertEvents } from '../events/index.js';
 import type { Transaction, Tx } from '../platform/index.js';
 import { Leases } from './leases.js';
 
@@ -15,6 +16,12 @@ export interface Submission {
   reason: string | null;
   /** An actor, e.g. `token:ann`. */
   submittedBy: string;
+}
+
+/** A request that waits now. */
+export interface Submitted {
+  id: number;
+  submittedAt: Date;
 }
 
 export type CancelOutcome = 'cancelled' | 'cancelling' | 'already-finished' | 'not-found';
@@ -34,36 +41,40 @@ export class Queue {
     private readonly leases: Leases,
   ) {}
 
-  /** Inserts a request and wakes the dispatchers at commit. Returns its id. */
-  async submit(tx: Transaction, submission: Submission): Promise<number> {
-    const { builder, properties, priority, reason, submittedBy } = submission;
-    const { lostAfterMs = null, retry } = builder.definition;
-    const { infrastructure, failure } = { ...DEFAULT_RETRY, ...retry };
-    const group = await this.#group(tx, builder.definition.labels, builder.definition.workers);
-    const [row] = await tx.query<{ id: number }>(SUBMIT, [
-      builder.id,
-      builder.farmVersion,
-      JSON.stringify(builder.definition),
-      group,
-      JSON.stringify(properties),
-      reason,
-      priority,
-      Date.now() - priority * PRIORITY_WORTH_MS,
-      submittedBy,
-      infrastructure,
-      failure,
-      lostAfterMs,
+  /**
+   * Puts wishes in the queue, each with its event and its line in the audit, and wakes the dispatchers at commit:
+   * all in one statement. Undefined for a wish whose builder is not what it was: taken out of the farm, or of
+   * another version by now.
+   */
+  async submit(tx: Tx, submissions: readonly Submission[]): Promise<(Submitted | undefined)[]> {
+    const wishes = [];
+    for (const [n, submission] of submissions.entries()) {
+      const { builder, properties, priority, reason, submittedBy } = submission;
+      const { name, definition } = builder;
+      const { lostAfterMs = null, retry } = definition;
+      const { infrastructure, failure } = { ...DEFAULT_RETRY, ...retry };
+      wishes.push({
+        n,
+        builder: builder.id,
+        name,
+        version: builder.farmVersion,
+        definition,
+        group: await this.#group(tx, definition.labels, definition.workers),
+        properties,
+        priority,
+        rank: Date.now() - priority * PRIORITY_WORTH_MS,
+        reason,
+        by: submittedBy,
+        infrastructure,
+        failure,
+        lostAfterMs,
+      });
+    }
+    const rows = await tx.query<{ n: number; id: number; submittedAt: Date }>(SUBMIT, [
+      JSON.stringify(wishes),
     ]);
-    const id = (row as { id: number }).id;
-    await this.events.append(tx, [
-      {
-        kind: 'request.submitted',
-        builder: builder.name,
-        request: id,
-        data: { properties, priority, reason, submittedBy },
-      },
-    ]);
-    return id;
+    const submitted = new Map(rows.map(({ n, ...row }) => [n, row]));
+    return wishes.map(({ n }) => submitted.get(n));
   }
 
   /**
@@ -116,7 +127,7 @@ export class Queue {
       this.#groups.set(key, found);
       return found;
     }
-    // Not remembered yet: this transaction may still roll back.
+    // Not remembered yet: a transaction may still roll back.
     const [made] = await tx.query<{ id: number }>(MAKE_GROUP, needs);
     return made?.id ?? ((await find()) as number);
   }
@@ -127,12 +138,31 @@ const MAKE_GROUP = `
   INSERT INTO requirement_groups (labels, workers) VALUES ($1::text[], $2::text[])
   ON CONFLICT DO NOTHING RETURNING id`;
 const SUBMIT = `
-  WITH submitted AS (
+  WITH wishes AS MATERIALIZED (
+    SELECT nextval('build_requests_id_seq') AS id, w.* FROM jsonb_to_recordset($1::jsonb) AS w(
+      n int, builder int, name text, version int, definition jsonb, "group" int, properties jsonb, priority int,
+      rank bigint, reason text, by text, infrastructure int, failure int, "lostAfterMs" bigint)
+    JOIN builders b ON b.id = w.builder AND b.farm_version = w.version AND b.active
+    ORDER BY w.n
+  ), submitted AS (
     INSERT INTO build_requests
-      (builder_id, farm_version, definition, group_id, properties, reason, priority, rank, submitted_by,
+      (id, builder_id, farm_version, definition, group_id, properties, reason, priority, rank, submitted_by,
        retry_infrastructure, retry_failure, lost_after_ms)
-    VALUES ($1, $2, $3::jsonb, $4, $5::jsonb, $6, $7, $8, $9, $10, $11, $12) RETURNING id)
-  SELECT id, pg_notify('queue', '') FROM submitted`;
+    OVERRIDING SYSTEM VALUE
+    SELECT id, builder, version, definition, "group", properties, reason, priority, rank, by,
+           infrastructure, failure, "lostAfterMs" FROM wishes
+  ), told AS (
+    ${insertEvents(`
+    SELECT 'request.submitted', name, NULL, id, NULL, jsonb_build_object(
+      'properties', properties, 'priority', priority, 'reason', reason, 'submittedBy', by)
+    FROM wishes ORDER BY n`)}
+  ), audited AS (
+    ${insertAudit(`
+    SELECT by, 'build-request.create', name, jsonb_build_object(
+      'request', id, 'properties', properties, 'priority', priority)
+    FROM wishes ORDER BY n`)}
+  )
+  SELECT n, id, now() AS "submittedAt", pg_notify('queue', ''), pg_notify('events', '') FROM wishes`;
 const END_PENDING = `
   UPDATE build_requests r SET state = 'finished', result = 'cancelled', finished_at = now()
   FROM builders b WHERE r.id = $1 AND r.state = 'pending' AND b.id = r.builder_id RETURNING b.name AS builder`;

@@ -1,6 +1,7 @@
 import { Module } from '@nestjs/common';
 import { EventsModule } from '../events/index.js';
 import { Dispatcher } from './dispatcher.js';
+import { Intake } from './intake.js';
 import { LeaseSweep } from './lease-sweep.js';
 import { Leases } from './leases.js';
 import { Queue } from './queue.js';
@@ -8,7 +9,7 @@ import { QueueMetrics } from './queue-metrics.js';
 
 @Module({
   imports: [EventsModule],
-  providers: [Queue, Leases, Dispatcher, LeaseSweep, QueueMetrics],
-  exports: [Queue, Leases, Dispatcher],
+  providers: [Queue, Intake, Leases, Dispatcher, LeaseSweep, QueueMetrics],
+  exports: [Queue, Intake, Leases, Dispatcher],
 })
 export class SchedulingModule {}

@@ -91,15 +91,17 @@ export class TestFarm {
        ON CONFLICT (name) DO UPDATE SET position = b.position RETURNING id`,
       [builder, JSON.stringify(definition)],
     );
-    return this.db.transaction((tx) =>
-      this.queue.submit(tx, {
+    const [submitted] = await this.queue.submit(this.db, [
+      {
         builder: { id: row?.id ?? 0, name: builder, farmVersion: 1, definition },
         properties: {},
         priority,
         reason: null,
         submittedBy: 'token:test',
-      }),
-    );
+      },
+    ]);
+    if (!submitted) throw new Error(`the builder ${builder} has changed`);
+    return submitted.id;
   }
 
   claim(worker: Claimant, limit = 1): Promise<Assignment[]> {
