@@ -1,4 +1,4 @@
-import { deferred } from '@impgem/kit';
+import { deferred, gatherWrites } from '@impgem/kit';
 import {
   decideWorker,
   encodeFrame,
@@ -147,6 +147,7 @@ export class Session {
     let problem = '';
     let status: number | undefined;
     const heard = (): void => this.dispatch({ type: 'heard', connection });
+    socket.on('upgrade', ({ socket: stream }) => gatherWrites(stream, process.nextTick));
     socket.on('open', () => this.dispatch({ type: 'connected', connection }));
     socket.on('ping', heard);
     socket.on('pong', heard);

@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+import { gatherWrites } from '@impgem/kit';
 import type { INestApplicationContext } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import type { WebSocket, WebSocketServer } from 'ws';
@@ -15,6 +17,17 @@ const RESTART = 1012;
 export class FarmWsAdapter extends WsAdapter {
   constructor(app: INestApplicationContext) {
     super(app, { messageParser: () => undefined });
+  }
+
+  /** Frames of one turn go out together: the acknowledgements of a commit, what a pass reads for a viewer. */
+  override bindClientConnect(
+    server: WebSocketServer,
+    callback: (socket: WebSocket, request: IncomingMessage) => void,
+  ): void {
+    server.on('connection', (socket, request) => {
+      gatherWrites(request.socket, process.nextTick);
+      callback(socket, request);
+    });
   }
 
   override async close(server: WebSocketServer): Promise<void> {
