@@ -5,7 +5,7 @@
  * byte of the names, so that neither waits for long.
  */
 import type { Client } from 'pg';
-import type { Database, Tx } from '../database/database.js';
+import type { Database, Transaction } from '../database/database.js';
 import { sync, type BlobStore } from './blobs.js';
 
 /** Arbitrary, ours alone: the first half of the keys. */
@@ -27,7 +27,7 @@ export async function keepBlobs<T>(
   db: Database,
   blobs: BlobStore,
   files: readonly { file: string; sha256: string }[],
-  record: (tx: Tx) => Promise<T>,
+  record: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
   const each = async (run: (file: string, sha256: string) => Promise<unknown>): Promise<void> => {
     for (const { file, sha256 } of files)
