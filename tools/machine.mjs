@@ -126,6 +126,15 @@ const orNothing = (read) => {
 };
 
 /**
+ * The mounts at `/` of a process: they tell where the files of a container come from. The others do not tell whose
+ * it is: whoever has mounts of his own began with a copy of this machine's.
+ */
+export function rootMounts(mountinfo) {
+  const lines = mountinfo.split('\n');
+  return lines.filter((line) => line.split(' ')[4] === '/').join('\n');
+}
+
+/**
  * Processes that carry `mark` in command, environment or folder, or that live in a container whose file system does;
  * mounts, and files for all programs, that carry it in their name. Keyed by what tells them apart, as lines.
  */
@@ -135,8 +144,8 @@ export function traces(mark) {
   for (const [id, { pid, command }] of readProcesses()) {
     const file = (name) => orNothing(() => readFileSync(`/proc/${pid}/${name}`, 'utf8'));
     const link = (name) => orNothing(() => readlinkSync(`/proc/${pid}/${name}`));
-    // everybody sees the mounts of this machine; only those of a container tell where its files come from
-    const contained = () => ([here, ''].includes(link('ns/mnt')) ? '' : file('mountinfo'));
+    const contained = () =>
+      [here, ''].includes(link('ns/mnt')) ? '' : rootMounts(file('mountinfo'));
     const tells = [command, file('environ'), link('cwd')].some((text) => text.includes(mark));
     if (tells || contained().includes(mark)) {
       found.set(`process ${id}`, `processes: left over: ${pid} ${command.slice(0, 150)}`);

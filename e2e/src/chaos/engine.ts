@@ -35,16 +35,13 @@ export class Engine {
     }
   }
 
-  /** Whether a step of the build that runs this script does so now. */
-  async runs(build: number, script: string): Promise<boolean> {
+  /** The commands that the steps of the build run now. */
+  async commands(build: number): Promise<string[]> {
     const label = [`impgem.build=${build}`, 'impgem.role=step'];
     const filters = encodeURIComponent(JSON.stringify({ label, status: ['running'] }));
-    const found = await askJson<{ Command: string }[]>(
-      this.host,
-      'GET',
-      `/containers/json?filters=${filters}`,
-    );
-    return found.some(({ Command }) => Command.includes(script));
+    const path = `/containers/json?filters=${filters}`;
+    const found = await askJson<{ Command: string }[]>(this.host, 'GET', path);
+    return found.map(({ Command }) => Command);
   }
 
   /** `kill -9` of dockerd, which takes its containerd along. The containers go on. */

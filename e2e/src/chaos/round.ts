@@ -205,7 +205,7 @@ class Round {
       return undefined;
     }
     const at = Date.now();
-    const { build, step, bytes, told } = target;
+    const { build, step, told } = target;
     const worker = stage.worker(build.worker);
     const { engine } = this.ground;
     const scene = {
@@ -219,31 +219,36 @@ class Round {
     this.#note(`${kind}, at ${told}, on ${worker.name}`);
     await FAULTS[kind].strike(scene);
     this.#note(`${kind} is over`);
-    return { kind, at, build: build.id, step, bytes };
+    return { kind, at, build: build.id, step };
   }
 
   /**
-   * Waits until a step, the one of the plan at first, has written its share. The farm may know late of the end of a
-   * step, so the engine is asked whether it still runs; the one after it comes into question when it does not.
+   * Waits until a step, the one of the plan at first, has written its share. The farm may be behind after a fault, so
+   * the engine is asked what runs; a step that has run for so long, whatever the farm knows of it, has written.
    */
   #target(request: number, { kind, step, share }: Blow): Promise<Target | 'over'> {
     let seen = '';
     const left = this.build.steps.slice(step).map(({ name, bytes }) => ({ name, bytes }));
+    const { bursts, pauseS } = this.ground.amount;
+    const longMs = (bursts * pauseS * 1000) / 3;
+    const since = new Map<string, number>();
     const look = async (): Promise<Target | 'over' | undefined> => {
       const now = await this.stage.request(request);
       if (now.state === 'finished') return 'over';
       const last = now.builds.at(-1);
       if (last?.state !== 'running') return undefined;
       const build = await this.stage.build(last.id);
-      for (const { name, bytes } of left) {
-        const found = build.steps.find((one) => one.name === name) as Step;
-        if (found.state === 'finished') continue;
-        seen = `${name} of attempt ${build.attempt}: ${found.state}, ${found.log.bytes} of ${bytes} bytes`;
-        if (found.log.bytes <= share * bytes) return undefined;
-        if (!(await this.ground.engine.runs(build.id, `${name}.sh`))) return undefined;
-        return { build, step: name, bytes: found.log.bytes, told: seen };
-      }
-      return 'over';
+      const commands = await this.ground.engine.commands(build.id);
+      const one = left.find(({ name }) => commands.some((text) => text.includes(`${name}.sh`)));
+      if (!one) return undefined;
+      const { name, bytes } = one;
+      const found = build.steps.find((each) => each.name === name) as Step;
+      seen = `${name} of attempt ${build.attempt}, ${found.log.bytes} of ${bytes} bytes known`;
+      const run = `${build.id} ${name}`;
+      const begun = since.get(run) ?? performance.now();
+      since.set(run, begun);
+      const wrote = found.log.bytes > share * bytes || performance.now() - begun > longMs;
+      return wrote ? { build, step: name, told: seen } : undefined;
     };
     return eventually(look, {
       timeoutMs: BUILD_MS,
@@ -252,12 +257,13 @@ class Round {
     });
   }
 
-  /** A fault is a hit when its step had written, ran when it was made, and went on. */
-  #count({ kind, at, build, step, bytes }: Struck, builds: readonly BuildDetail[]): void {
+  /** A fault is a hit when its step wrote, ran when it was made, and went on. */
+  #count({ kind, at, build, step }: Struck, builds: readonly BuildDetail[]): void {
     const found = builds.find(({ id }) => id === build)?.steps.find(({ name }) => name === step);
     const goesOn = found !== undefined && Date.parse(found.finishedAt ?? '') > at;
     const cutOff = FAULTS[kind].spoils === true && found?.result !== 'success';
-    this.report.hits.push({ kind, writing: bytes > 0 && (cutOff || goesOn) });
+    const wrote = (found?.log.bytes ?? 0) > 0;
+    this.report.hits.push({ kind, writing: wrote && (cutOff || goesOn) });
   }
 
   async #end(id: number): Promise<BuildRequest> {
@@ -390,7 +396,6 @@ class Round {
 interface Target {
   build: BuildDetail;
   step: string;
-  bytes: number;
   told: string;
 }
 
@@ -399,7 +404,6 @@ interface Struck {
   at: number;
   build: number;
   step: string;
-  bytes: number;
 }
 
 const hash = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
