@@ -259,6 +259,12 @@ CREATE TABLE sessions (
   CONSTRAINT sessions_token_id_fkey FOREIGN KEY (token_id) REFERENCES api_tokens(id) ON DELETE CASCADE
 );
 
+CREATE TABLE small_blobs (
+  sha256 text NOT NULL,
+  data bytea STORAGE EXTERNAL NOT NULL,
+  CONSTRAINT small_blobs_pkey PRIMARY KEY (sha256)
+);
+
 CREATE TABLE steps (
   build_id bigint NOT NULL,
   index integer NOT NULL,

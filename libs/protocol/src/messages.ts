@@ -223,6 +223,19 @@ export class JournalEvent extends BuildRef {
   event!: BuildEvent;
 }
 
+/** Files up to this size may travel in a pack, so many of them at most. */
+export const PACKED_BYTES = 32 * 1024;
+export const PACK_FILES = 1000;
+
+/** One of the files of a pack. */
+export class PackedFile {
+  @IsInt() @Min(0) @Max(65_535) artifact!: number;
+  @IsString() @IsNotEmpty() @MaxLength(1024) path!: string;
+  @IsInt() @Min(0) @Max(PACKED_BYTES) size!: number;
+  @IsInt() @Min(0) @Max(0o7777) mode!: number;
+  @Matches(SHA256) sha256!: string;
+}
+
 /** A file the worker wants to send; answered with `artifact.accept` or `artifact.refused`. */
 export class ArtifactOffer extends BuildRef {
   type!: 'artifact.offer';
@@ -233,6 +246,11 @@ export class ArtifactOffer extends BuildRef {
   @IsInt() @Min(0) @Max(SAFE) size!: number;
   /** Permission bits, e.g. 0o755. */
   @IsInt() @Min(0) @Max(0o7777) mode!: number;
+  /**
+   * It is a pack: many small files that are sent as one, their bytes strung together in this order. Number, path and
+   * mode of the offer are those of the first, its size is that of all.
+   */
+  @IsOptional() @Many(() => PackedFile) @ArrayMaxSize(PACK_FILES) files?: PackedFile[];
 }
 
 /** All bytes were sent; answered with `artifact.stored` or `artifact.refused`. */

@@ -1,9 +1,9 @@
 /** The wire's version: major, then minor. A minor adds; a major breaks. */
-export const PROTOCOL_VERSION = { major: 1, minor: 0 } as const;
+export const PROTOCOL_VERSION = { major: 1, minor: 1 } as const;
 
 const PREFIX = 'impgem.worker.v';
 
-/** The WebSocket subprotocol that says which version a worker speaks, e.g. `impgem.worker.v1.0`. */
+/** The WebSocket subprotocol that says which version a worker speaks, e.g. `impgem.worker.v1.1`. */
 export function subprotocol(version: { major: number; minor: number } = PROTOCOL_VERSION): string {
   return `${PREFIX}${version.major}.${version.minor}`;
 }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ const PATHS = [
 ];
 
 let folder: string;
-let files: ArchivedFile[];
+let files: (ArchivedFile & { file: string })[];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'impgem-archive-'));
   await mkdir(join(folder, 'blobs'));
@@ -29,7 +29,14 @@ beforeEach(async () => {
       const content = randomBytes(path === 'empty' ? 0 : 100_000 * n + 1);
       const file = join(folder, 'blobs', String(n));
       await writeFile(file, content);
-      return { path, size: content.length, mode: n === 0 ? 0o755 : 0o644, time, file };
+      return {
+        path,
+        size: content.length,
+        mode: n === 0 ? 0o755 : 0o644,
+        time,
+        file,
+        open: async () => createReadStream(file),
+      };
     }),
   );
 });

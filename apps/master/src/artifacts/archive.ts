@@ -3,8 +3,7 @@
  * grows with the number of files is the zip's table of contents. Whoever stops reading destroys the stream, and with it
  * the file that is open. Contents are stored as they are: most artifacts are compressed already.
  */
-import { createReadStream } from 'node:fs';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
 import yazl from 'yazl';
@@ -18,8 +17,8 @@ export interface ArchivedFile {
   size: number;
   mode: number;
   time: Date;
-  /** Where the content lies. */
-  file: string;
+  /** Its content, from the first byte. */
+  open: () => Promise<Readable>;
 }
 
 /** `length` is known for a zip alone. */
@@ -39,15 +38,18 @@ async function zipOf(
   let open: Readable | undefined;
   zip.on('error', (error: Error) => stream.destroy(error));
   stream.once('close', () => open?.destroy());
-  for (const { path, size, mode, time, file } of files)
+  for (const { path, size, mode, time, open: opened } of files)
     zip.addReadStreamLazy(
       path,
       { size, mode: 0o100_000 | mode, mtime: time, compress: false },
       (take) => {
-        if (stream.destroyed) return;
-        open = createReadStream(file);
-        open.once('error', (error) => stream.destroy(error));
-        take(null, open);
+        const give = async (): Promise<void> => {
+          open = await opened();
+          open.once('error', (error) => stream.destroy(error));
+          if (stream.destroyed) open.destroy();
+          else take(null, open);
+        };
+        give().catch((error: unknown) => stream.destroy(error as Error));
       },
     );
   const options = { forceZip64Format: false, comment: '' };
@@ -60,9 +62,9 @@ function tarOf(files: readonly ArchivedFile[]): Readable {
   const pack = tar.pack();
   const stream = pack as unknown as Readable;
   const fill = async (): Promise<void> => {
-    for (const { path, size, mode, time, file } of files) {
+    for (const { path, size, mode, time, open } of files) {
       const entry = pack.entry({ name: path, size, mode, mtime: time, uid: 0, gid: 0 });
-      await pipeline(createReadStream(file), entry);
+      await pipeline(await open(), entry);
     }
     pack.finalize();
   };

@@ -127,24 +127,27 @@ export class ArtifactsController {
       await reply.status(304).send();
       return;
     }
-    await stat(artifact.file).catch((cause: unknown) => {
-      throw new FarmError(
-        'not-found',
-        'the content of this artifact is not in the store any more',
-        {},
-        { cause },
-      );
-    });
+    const { content } = artifact;
+    if (typeof content === 'string')
+      await stat(content).catch((cause: unknown) => {
+        throw new FarmError(
+          'not-found',
+          'the content of this artifact is not in the store any more',
+          {},
+          { cause },
+        );
+      });
     const range = wanted(headers, artifact.size, etag);
     if (range) {
       const { start, end } = range;
       reply.status(206).header('content-range', `bytes ${start}-${end}/${artifact.size}`);
     }
     const length = range ? range.end - range.start + 1 : artifact.size;
-    await reply
-      .header('content-length', String(length))
-      // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
-      .send(request.method === 'HEAD' ? Readable.from([]) : createReadStream(artifact.file, range));
+    reply.header('content-length', String(length));
+    // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
+    if (request.method === 'HEAD') await reply.send(Readable.from([]));
+    else if (typeof content === 'string') await reply.send(createReadStream(content, range));
+    else await reply.send(range ? content.subarray(range.start, range.end + 1) : content);
   }
 }
 

@@ -19,7 +19,10 @@ beforeAll(async () => {
   for (const [artifact, path] of NAMES.entries()) {
     const ref = { build: build.id, epoch: 1, artifact };
     const size = BYTES.length;
-    await receiver.offer('w', { type: 'artifact.offer', ...ref, path, size, mode: 0o644 });
+    // Some come as small ones do, in a pack.
+    const files = [{ artifact, path, size, mode: 0o644, sha256: SHA256 }];
+    const pack = artifact % 2 === 0 ? { files } : {};
+    await receiver.offer('w', { type: 'artifact.offer', ...ref, path, size, mode: 0o644, ...pack });
     await receiver.write({ kind: 'artifact', ...ref, offset: 0, payload: BYTES });
     await receiver.done({ type: 'artifact.done', ...ref, size, sha256: SHA256 });
   }

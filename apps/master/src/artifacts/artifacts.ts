@@ -1,4 +1,6 @@
+import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { Injectable } from '@nestjs/common';
 import type { Artifact } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
@@ -24,17 +26,17 @@ export class Artifacts {
     return rows.map((row) => ({ ...toArtifact(row), number: row.number }));
   }
 
-  /** One of them, with the file that holds its content. Throws `not-found`. */
-  async find(build: number, path: string): Promise<Artifact & { file: string }> {
+  /** One of them, with its content, or the file that holds it. Throws `not-found`. */
+  async find(build: number, path: string): Promise<Artifact & { content: Buffer | string }> {
     const [row] = artifactPathProblem(path)
       ? []
-      : await this.db.query<Row>(`${SELECT} WHERE build_id = $1 AND path = $2`, [build, path]);
+      : await this.db.query<Row & { data: Buffer | null }>(FIND, [build, path]);
     if (!row)
       throw new FarmError(
         'not-found',
         `build ${build} has no artifact ${JSON.stringify(path.slice(0, 200))}`,
       );
-    return { ...toArtifact(row), file: this.#blobs.path(row.sha256) };
+    return { ...toArtifact(row), content: row.data ?? this.#blobs.path(row.sha256) };
   }
 
   /** All that a build has so far, with a name for them together. Throws `not-found`. */
@@ -42,10 +44,14 @@ export class Artifacts {
     const [named] = await this.db.query<{ name: string }>(NAME, [build]);
     if (!named) throw new FarmError('not-found', `there is no build ${build}`);
     const files: ArchivedFile[] = [];
+    const small = new SmallContents(this.db);
     for (let after = -1; ;) {
-      const rows = await this.db.query<Row>(LIST, [build, after, PAGE]);
-      for (const { path, size, mode, sha256, created_at: time } of rows)
-        files.push({ path, size, mode, time, file: this.#blobs.path(sha256) });
+      const rows = await this.db.query<Row & { small: boolean }>(LIST_SMALL, [build, after, PAGE]);
+      for (const { path, size, mode, sha256, created_at: time, small: isSmall } of rows) {
+        const file = this.#blobs.path(sha256);
+        const open = isSmall ? small.add(sha256) : async () => createReadStream(file);
+        files.push({ path, size, mode, time, open });
+      }
       after = rows.at(-1)?.number ?? after;
       if (rows.length < PAGE) return { name: named.name, files };
     }
@@ -64,8 +70,43 @@ function toArtifact({ path, size, sha256, mode, created_at }: Row): Artifact {
   return { path, size, sha256, mode, createdAt: created_at.toISOString() };
 }
 
+/** Contents that are rows, in the order in which they will be asked for: many are read at once. */
+class SmallContents {
+  readonly #order: string[] = [];
+  #loaded = new Map<string, Buffer>();
+
+  constructor(private readonly db: Database) {}
+
+  /** Returns what opens it. */
+  add(sha256: string): () => Promise<Readable> {
+    const at = this.#order.push(sha256) - 1;
+    return async () => {
+      if (!this.#loaded.has(sha256)) {
+        const wanted = [this.#order.slice(at, at + SMALL_AT_ONCE)];
+        const rows = await this.db.query<{ sha256: string; data: Buffer }>(SMALL, wanted);
+        this.#loaded = new Map(rows.map((row) => [row.sha256, row.data]));
+      }
+      const data = this.#loaded.get(sha256);
+      if (!data) throw new Error(`the content ${sha256} is not there any more`);
+      return Readable.from(data.length > 0 ? [data] : []);
+    };
+  }
+}
+
+/** With the most that one of them may have, 8 MiB. */
+const SMALL_AT_ONCE = 256;
+
 const NAME = `
   SELECT bl.name || '-' || b.number AS name FROM builds b JOIN builders bl ON bl.id = b.builder_id
   WHERE b.id = $1`;
 const SELECT = 'SELECT number, path, size, sha256, mode, created_at FROM artifacts';
 const LIST = `${SELECT} WHERE build_id = $1 AND number > $2 ORDER BY number LIMIT $3`;
+const FIND = `
+  SELECT number, path, size, sha256, mode, created_at,
+         (SELECT s.data FROM small_blobs s WHERE s.sha256 = a.sha256) AS data
+  FROM artifacts a WHERE build_id = $1 AND path = $2`;
+const LIST_SMALL = `
+  SELECT number, path, size, sha256, mode, created_at,
+         EXISTS (SELECT 1 FROM small_blobs s WHERE s.sha256 = a.sha256) AS small
+  FROM artifacts a WHERE build_id = $1 AND number > $2 ORDER BY number LIMIT $3`;
+const SMALL = 'SELECT sha256, data FROM small_blobs WHERE sha256 = ANY($1::text[])';

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import type { PackedFile } from '@impgem/protocol';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { Events } from '../events/index.js';
@@ -72,6 +73,23 @@ const done = (bytes: Uint8Array, artifact = 0) =>
     size: bytes.length,
     sha256: sha256(bytes),
   });
+const packed = (contents: readonly Buffer[]): PackedFile[] =>
+  contents.map((content, n) => ({
+    artifact: n,
+    path: `p${n}`,
+    size: content.length,
+    mode: 0o644,
+    sha256: sha256(content),
+  }));
+const offerPack = (files: PackedFile[], whole: Buffer) =>
+  receiver.offer('w', {
+    type: 'artifact.offer',
+    ...ref(),
+    path: files[0]?.path ?? '',
+    size: whole.length,
+    mode: 0o644,
+    files,
+  });
 const incoming = () => readdir(join(config.dataDir, 'incoming'));
 
 /** From now on the receiver of another master. */
@@ -96,7 +114,7 @@ describe('an artifact', () => {
     await done(bytes);
     const found = await artifacts.find(build, 'dist/app');
     expect(found).toMatchObject({ size: 500, sha256: sha256(bytes), mode: 0o755 });
-    expect(await readFile(found.file)).toEqual(bytes);
+    expect(await readFile(found.content)).toEqual(bytes);
     expect(await incoming()).toEqual([]);
     // Transactions of other databases of the server may hold events back for a while.
     let told = await events.readOn({ after: start, build, limit: 10 });
@@ -122,7 +140,7 @@ describe('an artifact', () => {
     expect(await offer(bytes)).toEqual({ offset: 250 });
     await write(bytes.subarray(250), 250);
     await done(bytes);
-    expect(await readFile((await artifacts.find(build, 'dist/app')).file)).toEqual(bytes);
+    expect(await readFile((await artifacts.find(build, 'dist/app')).content)).toEqual(bytes);
   });
 
   it('takes blocks that overlap or come twice, and leaves out what comes too early', async () => {
@@ -133,7 +151,7 @@ describe('an artifact', () => {
     expect(await write(bytes.subarray(0, 200))).toEqual({ offset: 200 });
     expect(await write(bytes.subarray(100, 300), 100)).toEqual({ offset: 300 });
     await done(bytes);
-    expect(await readFile((await artifacts.find(build, 'dist/app')).file)).toEqual(bytes);
+    expect(await readFile((await artifacts.find(build, 'dist/app')).content)).toEqual(bytes);
   });
 
   it('keeps the order of blocks that are sent without waiting', async () => {
@@ -167,8 +185,80 @@ describe('an artifact', () => {
       await done(bytes, n);
     }
     const [a, b] = await Promise.all(['f0', 'f1'].map((path) => artifacts.find(build, path)));
-    expect(a?.file).toBe(b?.file);
+    expect(a?.content).toBe(b?.content);
     expect(await incoming()).toEqual([]);
+  });
+
+  it('may be a pack of small ones, which are stored together and once each', async () => {
+    const contents = [
+      Buffer.from('one'),
+      Buffer.alloc(0),
+      Buffer.from('three'),
+      Buffer.from('one'),
+    ];
+    const files = packed(contents);
+    const whole = Buffer.concat(contents);
+    const send = async (bytes = whole) => {
+      await offerPack(files, bytes);
+      await write(bytes);
+      await done(bytes);
+    };
+    const changed = Buffer.from(whole);
+    changed[4] = 0;
+    await expect(send(changed)).rejects.toMatchObject(refusal('"p2": its SHA-256'));
+    expect(await artifacts.list(build, -1, 10)).toEqual([]);
+    await send();
+    // A worker that did not hear of it sends it again.
+    await send();
+    const listed = await artifacts.list(build, -1, 10);
+    expect(listed.map(({ path, number, size, sha256: sum }) => [path, number, size, sum])).toEqual(
+      contents.map((content, n) => [`p${n}`, n, content.length, sha256(content)]),
+    );
+    for (const [n, content] of contents.entries())
+      expect((await artifacts.find(build, `p${n}`)).content).toEqual(content);
+    const rows = await db.query('SELECT 1 FROM small_blobs WHERE sha256 = ANY($1)', [
+      contents.map(sha256),
+    ]);
+    expect(rows).toHaveLength(3);
+    expect(await incoming()).toEqual([]);
+  });
+
+  it('goes on with a pack where it was cut', async () => {
+    const contents = [randomBytes(300), randomBytes(200)];
+    const whole = Buffer.concat(contents);
+    await offerPack(packed(contents), whole);
+    await write(whole.subarray(0, 250));
+    receiver = new ArtifactReceiver(db, events, config, new DataDisk(config));
+    await receiver.onApplicationBootstrap();
+    expect(await offerPack(packed(contents), whole)).toEqual({ offset: 250 });
+    await write(whole.subarray(250), 250);
+    await done(whole);
+    expect(await artifacts.list(build, -1, 10)).toHaveLength(2);
+  });
+
+  it.each([
+    ['no files', [], 'has no files'],
+    ['a path that climbs', [{ path: '../x' }], 'has .. as a part'],
+    ['a number twice', [{}, { artifact: 0 }], 'a number twice'],
+    ['sizes that do not add up', [{ size: 9 }], 'do not add up'],
+    ['a path that differs only in case', [{}, { path: 'P0' }], 'differs only in case'],
+    ['too many', [{}, {}, {}, {}, {}], 'at most 4 artifacts'],
+  ])('is no pack with %s, and then nothing of it is taken', async (_, changes, why) => {
+    const contents = changes.map((__, n) => Buffer.from(`${n}`));
+    const files = packed(contents).map((file, n) => ({ ...file, ...changes[n] }));
+    const first = files[0] ?? { path: 'p0', artifact: 0 };
+    await expect(
+      receiver.offer('w', {
+        type: 'artifact.offer',
+        ...ref(first.artifact),
+        path: first.path,
+        size: contents.length,
+        mode: 0,
+        files,
+      }),
+    ).rejects.toMatchObject(refusal(why));
+    // None of its paths is taken by it.
+    expect(await offer(1, 'p0', 9)).toEqual({ offset: 0 });
   });
 
   it('can be tried again when the database was away at its end', async () => {

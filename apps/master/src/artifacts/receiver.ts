@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   Injectable,
@@ -8,7 +8,7 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
-import type { ArtifactDone, ArtifactFrame, ArtifactOffer } from '@impgem/protocol';
+import type { ArtifactDone, ArtifactFrame, ArtifactOffer, PackedFile } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
 import {
@@ -22,6 +22,7 @@ import {
   MasterConfig,
 } from '../platform/index.js';
 import { OpenFiles } from './open-files.js';
+import { changedIn, packProblem, storePack } from './pack.js';
 import { artifactPathProblem, foldedPath } from './path.js';
 
 const log = logger('artifacts');
@@ -36,6 +37,8 @@ interface Transfer {
   file: string;
   offset: number;
   hash: Hash;
+  /** Of a pack. */
+  files?: readonly PackedFile[];
   /** Set when all of it is here and as announced: only blob and row are missing. */
   sha256?: string;
 }
@@ -108,24 +111,25 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
 
   /** Where to send from: the bytes that are here already. */
   async offer(worker: string, m: ArtifactOffer): Promise<{ offset: number }> {
-    const problem = artifactPathProblem(m.path);
+    const problem = m.files ? packProblem(m, m.files) : artifactPathProblem(m.path);
     if (problem) throw refused(m.path, problem);
     const most = this.config.limits.artifactBytes;
     if (m.size > most)
       throw refused(m.path, `it has ${m.size} bytes; the farm takes ${most} of one file`);
     return this.#alone(m, async () => {
       const attempt = await this.#attempt(m);
-      const [stored] = await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
+      // A pack that comes again is taken again: it is small, and changes nothing.
+      const [stored] = m.files ? [] : await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
       if (stored) {
         if (stored.path === m.path && stored.size === m.size) return { offset: m.size };
         throw refused(m.path, `artifact ${m.artifact} of the build is ${stored.path} already`);
       }
       const known = attempt.transfers.get(m.artifact);
-      if (known && known.path === m.path && known.size === m.size) return { offset: known.offset };
+      if (known && isSame(known, m)) return { offset: known.offset };
       if (known) await this.#discard(attempt, m.artifact);
-      this.#claimPath(attempt, m);
+      this.#claimPaths(attempt, m.files ?? [m]);
       const transfer = await this.#begin(m).catch((error: unknown) => {
-        attempt.paths.delete(foldedPath(m.path));
+        this.#freePaths(attempt, m.files ?? [m]);
         throw error;
       });
       attempt.transfers.set(m.artifact, transfer);
@@ -168,7 +172,9 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       const attempt = await this.#attempt(m);
       const transfer = attempt.transfers.get(m.artifact);
       if (!transfer) return this.#doneBefore(m);
-      await this.#record(attempt, transfer, m, await this.#checked(attempt, transfer, m));
+      const sha256 = await this.#checked(attempt, transfer, m);
+      if (transfer.files) await this.#recordPack(attempt, transfer, m, transfer.files);
+      else await this.#record(attempt, transfer, m, sha256);
       attempt.transfers.delete(m.artifact);
       await this.#remove(transfer.file);
     });
@@ -233,7 +239,22 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     }
   }
 
-  #claimPath(attempt: Attempt, { path, artifact }: ArtifactOffer): void {
+  /** All of them, or none and an error. */
+  #claimPaths(attempt: Attempt, files: readonly { path: string; artifact: number }[]): void {
+    for (const [n, file] of files.entries())
+      try {
+        this.#claimPath(attempt, file);
+      } catch (error) {
+        this.#freePaths(attempt, files.slice(0, n));
+        throw error;
+      }
+  }
+
+  #freePaths(attempt: Attempt, files: readonly { path: string }[]): void {
+    for (const { path } of files) attempt.paths.delete(foldedPath(path));
+  }
+
+  #claimPath(attempt: Attempt, { path, artifact }: { path: string; artifact: number }): void {
     const folded = foldedPath(path);
     const taken = attempt.paths.get(folded);
     if (taken !== undefined && taken !== artifact)
@@ -259,7 +280,8 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
         hash.update(bytes);
         offset += bytes.length;
       }
-      return { path, size, mode, file, hash, offset };
+      const files = m.files ? { files: m.files } : {};
+      return { path, size, mode, file, hash, offset, ...files };
     } catch (error) {
       throw unstorable(path, error);
     }
@@ -307,6 +329,29 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     });
   }
 
+  async #recordPack(
+    attempt: Attempt,
+    { path, file }: Transfer,
+    m: ArtifactDone,
+    files: readonly PackedFile[],
+  ): Promise<void> {
+    const bytes = await readFile(file).catch((error: unknown) => {
+      throw unstorable(path, error);
+    });
+    const changed = changedIn(files, bytes);
+    if (changed !== undefined) {
+      await this.#discard(attempt, m.artifact);
+      throw refused(changed, 'its SHA-256 is not what the worker announced');
+    }
+    await this.db.transaction(async (tx) => {
+      const held = await storePack(tx, m, files, bytes);
+      if (!held)
+        throw refused(path, 'another one is stored, or the worker does not hold the build');
+      const data = { files: files.length, size: bytes.length };
+      await this.events.append(tx, [{ kind: 'artifact.stored', build: m.build, ...held, data }]);
+    });
+  }
+
   async #doneBefore(m: ArtifactDone): Promise<void> {
     const [stored] = await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
     if (stored?.sha256 === m.sha256) return;
@@ -318,7 +363,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     const transfer = attempt.transfers.get(artifact);
     if (!transfer) return;
     attempt.transfers.delete(artifact);
-    attempt.paths.delete(foldedPath(transfer.path));
+    this.#freePaths(attempt, transfer.files ?? [transfer]);
     await this.#remove(transfer.file);
   }
 
@@ -338,6 +383,12 @@ interface StoredRow {
   size: number;
   sha256: string;
 }
+
+/** Whether it is the file, or the pack, that is on its way already. */
+const isSame = (known: Transfer, { path, size, files }: ArtifactOffer): boolean =>
+  known.path === path &&
+  known.size === size &&
+  JSON.stringify(known.files) === JSON.stringify(files);
 
 const attemptKey = ({ build, epoch }: { build: number; epoch: number }) => `${build}-${epoch}`;
 

@@ -71,7 +71,7 @@ export const LIMITS: Limits = Object.freeze({
   databaseConnections: 20,
   signInFailuresPerMinute: 10,
   artifactBytes: 16 * 1024 ** 3,
-  artifactsPerBuild: 10_000,
+  artifactsPerBuild: 50_000,
   stopMs: 20_000,
 });
 

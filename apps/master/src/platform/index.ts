@@ -8,7 +8,13 @@ export { refuseUpgrade } from './http/refuse-upgrade.js';
 export { ACCESS, Public, Requires, type RouteAccess } from './http/route-access.js';
 export { PlatformModule, type Platform } from './platform.module.js';
 export { BlobStore } from './storage/blobs.js';
-export { BlobError, keepBlobs, sweepBlobs } from './storage/keep-blobs.js';
+export {
+  BlobError,
+  holdSmallBlobs,
+  keepBlobs,
+  sweepBlobs,
+  sweepSmallBlobs,
+} from './storage/keep-blobs.js';
 export { DataDisk } from './storage/data-disk.js';
 export { VERSION } from './version.js';
 export { Lifecycle } from './health/lifecycle.js';

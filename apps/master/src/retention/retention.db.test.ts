@@ -6,7 +6,13 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/glo
 import type { AuditEntry, BuildDetail, Page, RetentionReport } from '@impgem/client';
 import { ArtifactReceiver } from '../artifacts/index.js';
 import { SeededBuild, seedFarm } from '../builds/testing.js';
-import { BlobStore, keepBlobs, sweepBlobs } from '../platform/index.js';
+import {
+  BlobStore,
+  holdSmallBlobs,
+  keepBlobs,
+  sweepBlobs,
+  sweepSmallBlobs,
+} from '../platform/index.js';
 import { type TestMaster, testMaster } from '../testing.js';
 
 const DAY = 86_400_000;
@@ -228,6 +234,30 @@ describe('the sweep of blobs', () => {
     );
     expect(await sweep()).toEqual({ blobs: 0, bytes: 0 });
     expect(await blobs.has(sha256(content))).toBe(true);
+  });
+
+  it('removes contents that are rows when no artifact names them, but not while a pack is stored', async () => {
+    const build = await SeededBuild.begin(master.database, builder);
+    const receiver = master.app.get(ArtifactReceiver);
+    const ref = { build: build.id, epoch: 1, artifact: 0 };
+    const file = { artifact: 0, path: 'a', size: 4, mode: 0o644, sha256: sha256('here') };
+    await receiver.offer('w', { type: 'artifact.offer', ...ref, ...file, files: [file] });
+    await receiver.write({ kind: 'artifact', ...ref, offset: 0, payload: Buffer.from('here') });
+    await receiver.done({ type: 'artifact.done', ...ref, size: 4, sha256: sha256('here') });
+    await query(`INSERT INTO small_blobs VALUES ($1, 'left')`, [sha256('left')]);
+    const left = () =>
+      query<{ sha256: string }>('SELECT sha256 FROM small_blobs WHERE sha256 = ANY($1)', [
+        [sha256('here'), sha256('left')],
+      ]);
+    await master.database.transaction(async (tx) => {
+      await holdSmallBlobs(tx);
+      expect(await sweepSmallBlobs(master.database, signal)).toBeUndefined();
+    });
+    expect(await left()).toHaveLength(2);
+    expect(await sweepSmallBlobs(master.database, signal)).toBe(1);
+    expect(await left()).toEqual([{ sha256: sha256('here') }]);
+    await query('DELETE FROM artifacts WHERE build_id = $1', [build.id]);
+    expect(await sweepSmallBlobs(master.database, signal)).toBe(1);
   });
 
   it('leaves all while a backup copies them', async () => {

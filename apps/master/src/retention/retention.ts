@@ -16,6 +16,7 @@ import {
   logger,
   MasterConfig,
   sweepBlobs,
+  sweepSmallBlobs,
 } from '../platform/index.js';
 import { due, dueThrough, itemOf, NOTHING, policies, type Kind, type Policy } from './due.js';
 import { removeBatch, sum } from './remove.js';
@@ -179,6 +180,7 @@ export class Retention implements OnApplicationBootstrap, BeforeApplicationShutd
   async #sweep(): Promise<void> {
     const swept = await sweepBlobs(this.db, this.#blobs, this.#stop.signal);
     if (!swept || this.#stop.signal.aborted) return;
+    await sweepSmallBlobs(this.db, this.#stop.signal);
     this.#sweptAt = Date.now();
     freed.inc(swept.bytes);
     if (swept.blobs > 0) log.info(swept, 'removed blobs that nothing names any more');

@@ -174,7 +174,7 @@ describe('the upgrade', () => {
     const worker = await connect(token, 'impgem.worker.v9.0');
     expect(await worker.ended()).toEqual({
       code: CLOSE.version,
-      reason: 'worker speaks protocol 9.0, master 1.0: upgrade the master',
+      reason: 'worker speaks protocol 9.0, master 1.1: upgrade the master',
     });
     expect((await (await connect(token, [])).ended()).code).toBe(CLOSE.version);
   });

@@ -29,8 +29,11 @@ const CHECKOUT: PlannedStep = { kind: 'checkout', name: 'checkout', env: {} };
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 
-/** Takes every artifact at once. */
-function link(stored: string[]): { uploads: Uploads; gone: AbortController } {
+/** Takes every artifact at once, but not the unwanted, nor a pack with one of them. */
+function link(
+  stored: string[],
+  unwanted: string[] = [],
+): { uploads: Uploads; gone: AbortController } {
   const uploads = new Uploads();
   const gone = new AbortController();
   const made: ArtifactLink = {
@@ -39,11 +42,16 @@ function link(stored: string[]): { uploads: Uploads; gone: AbortController } {
     send: (message) => {
       const { build, epoch, artifact } = message;
       if (message.type === 'artifact.offer') stored.push(message.path);
+      const paths = message.type === 'artifact.offer' ? (message.files ?? [message]) : [];
+      const refuse = paths.some(({ path }) => unwanted.includes(path));
+      const reason = { code: 'artifact-refused', message: 'it is not wanted' };
       queueMicrotask(() =>
         uploads.answer(
-          message.type === 'artifact.offer'
-            ? { type: 'artifact.accept', build, epoch, artifact, offset: 0 }
-            : { type: 'artifact.stored', build, epoch, artifact },
+          refuse
+            ? { type: 'artifact.refused', build, epoch, artifact, reason }
+            : message.type === 'artifact.offer'
+              ? { type: 'artifact.accept', build, epoch, artifact, offset: 0 }
+              : { type: 'artifact.stored', build, epoch, artifact },
         ),
       );
     },
@@ -212,6 +220,29 @@ describe('BuildRun', () => {
     expect(stored).toEqual(['out/f']);
     expect(finished(1)).toMatchObject({ result: 'failure', reason: { code: 'artifact-refused' } });
     expect(JSON.stringify(finished(1))).toContain('symbolic link');
+  });
+
+  it('sends many small files in packs, and by themselves when a pack is not taken', async () => {
+    const names = Array.from({ length: 40 }, (_, n) => `out/f${String(n).padStart(2, '0')}`);
+    const writes = step(
+      [...names.map((name) => `write ${name} x`), `write out/big ${'y'.repeat(40_000)}`].join('\n'),
+    );
+    const good = build([writes, ARTIFACTS], { artifacts: ['out/*'] });
+    await good.run.run();
+    expect(good.finished(1)).toMatchObject({ result: 'success' });
+    expect(good.stored).toEqual(['out/f00', 'out/big']);
+    const stored: string[] = [];
+    const picky = build(
+      [writes, ARTIFACTS],
+      { artifacts: ['out/*'] },
+      { uploads: link(stored, ['out/f07']).uploads },
+    );
+    await picky.run.run();
+    expect(picky.finished(1)).toMatchObject({
+      result: 'failure',
+      reason: { code: 'artifact-refused', message: 'refused: "out/f07": it is not wanted' },
+    });
+    expect(stored.toSorted()).toEqual(['out/big', 'out/f00', ...names].toSorted());
   });
 
   it('hints at what exit code 127 may mean', async () => {

@@ -8,6 +8,7 @@ import { inflateRawSync } from 'node:zlib';
 import type {
   Executor,
   OutputSink,
+  ReadFile,
   RunningStep,
   StepSpec,
   Workspace,
@@ -88,6 +89,7 @@ class LastingExecutor implements Executor {
         yield { path: 'source', type: 'file', size: 0, mode: 0o644 };
       },
       read: async () => Readable.from([]),
+      async *readMany(): AsyncIterable<ReadFile> {},
       dispose: async () => {
         await life.deed();
         machine.workspace = undefined;

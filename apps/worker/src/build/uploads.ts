@@ -5,6 +5,7 @@ import type {
   ArtifactFrame,
   ArtifactOffer,
   Limits,
+  PackedFile,
 } from '@impgem/protocol';
 import { HEADER_BYTES } from '@impgem/protocol';
 import { createHash } from 'node:crypto';
@@ -29,6 +30,8 @@ export interface ArtifactFile {
   path: string;
   size: number;
   mode: number;
+  /** It is a pack of these; path and mode are those of the first. */
+  files?: PackedFile[];
   /** From the first byte, each time. */
   open(): Promise<Readable>;
 }
@@ -141,10 +144,11 @@ export class Uploads {
     const abort = (): void => talk.fail(signal.reason);
     signal.addEventListener('abort', abort, { once: true });
     this.talks.set(key(attempt, artifact), talk);
-    const { path, size, mode } = file;
+    const { path, size, mode, files } = file;
     const ref = { build: attempt.build, epoch: attempt.epoch, artifact };
     try {
-      link.send({ type: 'artifact.offer', ...ref, path, size, mode });
+      const pack = files ? { files } : {};
+      link.send({ type: 'artifact.offer', ...ref, path, size, mode, ...pack });
       const offset = await talk.accepted.promise;
       const sha256 = await this.blocks(link, talk, ref, file, offset);
       link.send({ type: 'artifact.done', ...ref, size, sha256 });

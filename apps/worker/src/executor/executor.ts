@@ -81,6 +81,9 @@ export interface WorkspaceFile {
   mode: number;
 }
 
+/** What reading one of many files came to: its bytes, as many as it was listed with, or why there are none. */
+export type ReadFile = { file: WorkspaceFile } & ({ bytes: Buffer } | { error: unknown });
+
 /** Where the steps of one attempt work; shared by them, gone afterwards. */
 export interface Workspace {
   readonly attempt: Attempt;
@@ -90,6 +93,8 @@ export interface Workspace {
   files(): AsyncIterable<WorkspaceFile>;
   /** The bytes of a regular file that lies in the workspace; rejects for links and for anything outside. */
   read(path: string): Promise<Readable>;
+  /** The same for many small ones, as listed, each once and in any order. */
+  readMany(files: readonly WorkspaceFile[]): AsyncIterable<ReadFile>;
   /** Removes the workspace and everything made for the attempt; idempotent. */
   dispose(): Promise<void>;
 }

@@ -57,6 +57,12 @@ beforeAll(async () => {
     id,
     sha256(log),
   ]);
+  // A small one is a row, and no file.
+  await from.query(
+    `INSERT INTO artifacts (build_id, number, path, size, sha256, mode) VALUES ($1, 2, 'small', 5, $2, 420)`,
+    [id, sha256('small')],
+  );
+  await from.query(`INSERT INTO small_blobs VALUES ($1, 'small')`, [sha256('small')]);
   for (const content of CONTENTS) await put(content);
   await from.query(
     `INSERT INTO log_chunks VALUES (1, 0, 0, 1, 1, 3, 0, now(), 4294967295, '\\x00ff0a')`,
@@ -88,6 +94,7 @@ const CONTENT = [
   'SELECT * FROM farm',
   'SELECT * FROM builders',
   'SELECT * FROM log_chunks',
+  'SELECT * FROM small_blobs',
 ];
 
 async function into<T>(run: (empty: TestDatabase, to: Database) => Promise<T>): Promise<T> {

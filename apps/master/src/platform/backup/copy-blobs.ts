@@ -42,12 +42,17 @@ export async function copyBlobs(
 }
 
 async function* named(client: Client): AsyncGenerator<string> {
-  // Before sealed logs there were only artifacts.
-  const { rows } = await client.query<{ sealed: boolean }>(
-    `SELECT to_regclass('sealed_logs') IS NOT NULL AS sealed`,
+  // Before sealed logs there were only artifacts, and all of them were files.
+  const { rows } = await client.query<{ sealed: boolean; small: boolean }>(
+    `SELECT to_regclass('sealed_logs') IS NOT NULL AS sealed, to_regclass('small_blobs') IS NOT NULL AS small`,
   );
   const logs = rows[0]?.sealed ? 'UNION SELECT blob FROM sealed_logs WHERE blob IS NOT NULL' : '';
-  await client.query(`DECLARE blobs NO SCROLL CURSOR FOR SELECT sha256 FROM artifacts ${logs}`);
+  const files = rows[0]?.small
+    ? 'WHERE NOT EXISTS (SELECT 1 FROM small_blobs s WHERE s.sha256 = artifacts.sha256)'
+    : '';
+  await client.query(
+    `DECLARE blobs NO SCROLL CURSOR FOR SELECT sha256 FROM artifacts ${files} ${logs}`,
+  );
   for (;;) {
     const { rows: batch } = await client.query<{ sha256: string }>(`FETCH ${BATCH} FROM blobs`);
     if (batch.length === 0) break;

@@ -5,13 +5,15 @@
  * byte of the names, so that neither waits for long.
  */
 import type { Client } from 'pg';
-import type { Database, Transaction } from '../database/database.js';
+import type { Database, Transaction, Tx } from '../database/database.js';
 import { sync, type BlobStore } from './blobs.js';
 
 /** Arbitrary, ours alone: the first half of the keys. */
 const BLOBS = 7_355_610;
 /** The second half that stands for all blobs; the others are first bytes. */
 const ALL = 256;
+/** The second half for contents that are rows. */
+const ROWS = 257;
 
 /** Named so in a sweep at once. */
 const BATCH = 1000;
@@ -77,11 +79,48 @@ export async function sweepBlobs(
   return removed;
 }
 
+/** The same for contents that are rows (`small_blobs`): held from before they are there until the commit. */
+export async function holdSmallBlobs(tx: Tx): Promise<void> {
+  await tx.query('SELECT pg_advisory_xact_lock_shared($1, $2)', [BLOBS, ROWS]);
+}
+
+/** Removes contents that are rows and that no artifact names. Undefined when they are needed at the moment. */
+export async function sweepSmallBlobs(
+  db: Database,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  let removed = 0;
+  for (let after = ''; !signal.aborted;) {
+    const step = await db.transaction(async (tx) => {
+      const [lock] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, ROWS]);
+      if (!lock?.mine) return undefined;
+      const [row] = await tx.query<{ last: string | null; gone: number }>(SWEEP_ROWS, [
+        after,
+        BATCH,
+      ]);
+      return row;
+    });
+    if (!step) return undefined;
+    removed += step.gone;
+    if (step.last === null) break;
+    after = step.last;
+  }
+  return removed;
+}
+
 /** Keeps all blobs where they are as long as the connection lasts. Before a snapshot is taken, which may be older. */
 export async function holdBlobs(client: Client): Promise<void> {
   await client.query('SELECT pg_advisory_lock_shared($1, $2)', [BLOBS, ALL]);
 }
 
+const SWEEP_ROWS = `
+  WITH looked AS MATERIALIZED (
+    SELECT sha256 FROM small_blobs WHERE sha256 > $1 ORDER BY sha256 LIMIT $2
+  ), gone AS (
+    DELETE FROM small_blobs WHERE sha256 IN (
+      SELECT l.sha256 FROM looked l WHERE NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.sha256 = l.sha256))
+    RETURNING 1)
+  SELECT (SELECT max(sha256) FROM looked) AS last, (SELECT count(*) FROM gone) AS gone`;
 const SHARE = `SELECT pg_advisory_xact_lock_shared($2::int, byte) FROM unnest($1::int[]) byte`;
 const TRY = `SELECT pg_try_advisory_xact_lock($1::int, $2::int) AS mine`;
 const UNNAMED = `

@@ -80,6 +80,39 @@ export function describeWorkspace(stage: Stage): void {
       expect((await buffer(await workspace.read('big'))).length).toBe(content.length);
     });
 
+    it('reads many files at once, each as it was listed', async () => {
+      const workspace = await stage.workspace();
+      const names = Array.from({ length: 40 }, (_, n) => `out/deep/${n}`);
+      await workspace.unpack(
+        tarOf((pack) => {
+          for (const name of names) pack.entry({ name }, `content of ${name}`);
+          pack.entry({ name: 'out/empty' }, '');
+          pack.entry({ name: 'other' }, 'not wanted');
+        }),
+      );
+      await stage.play(dialect.link('link', '/etc/passwd'), {}, workspace);
+      const listed = await listing(workspace);
+      const wanted = [...names, 'out/empty'].flatMap((name) => listed.get(name) ?? []);
+      const gone: WorkspaceFile = { path: 'out/gone', type: 'file', size: 1, mode: 0o644 };
+      const link: WorkspaceFile = { path: 'link', type: 'file', size: 1, mode: 0o644 };
+      const other: WorkspaceFile = { path: 'other', type: 'file', size: 1, mode: 0o644 };
+      const seen = new Map<string, string>();
+      for await (const read of workspace.readMany([...wanted, gone, link, other]))
+        seen.set(
+          read.file.path,
+          'bytes' in read ? read.bytes.toString() : (read.error as { code: string }).code,
+        );
+      expect(seen).toEqual(
+        new Map([
+          ...names.map((name) => [name, `content of ${name}`] as const),
+          ['out/empty', ''],
+          ['out/gone', 'artifact-refused'],
+          ['link', 'artifact-refused'],
+          ['other', 'artifact-refused'],
+        ]),
+      );
+    });
+
     it('follows no link, and reads nothing outside', async () => {
       const workspace = await stage.workspace();
       await stage.play(dialect.link('passwd', '/etc/passwd'), {}, workspace);

@@ -5,7 +5,8 @@ import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
-import type { Attempt, Workspace, WorkspaceFile } from '../executor.js';
+import type { Attempt, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
+import { readOneByOne } from '../read-many.js';
 import type { HostStep } from './host-step.js';
 import { killStrays } from './strays.js';
 import type { Since } from './strays.js';
@@ -119,6 +120,10 @@ export class HostWorkspace implements Workspace {
     if (real === full && (await file.stat()).isFile()) return file.createReadStream();
     await file.close();
     throw refused(path, 'is no regular file, or lies behind a link');
+  }
+
+  readMany(files: readonly WorkspaceFile[]): AsyncIterable<ReadFile> {
+    return readOneByOne(files, (path) => this.read(path));
   }
 
   dispose(): Promise<void> {

@@ -3,7 +3,8 @@ import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
-import type { Attempt, Workspace, WorkspaceFile } from '../executor.js';
+import type { Attempt, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
+import { readOneByOne } from '../read-many.js';
 
 type Node = { file: WorkspaceFile; bytes: Buffer };
 
@@ -58,6 +59,10 @@ export class MemoryWorkspace implements Workspace {
       throw new FarmError('artifact-refused', `${JSON.stringify(path)} is no regular file`);
     }
     return Readable.from([node.bytes]);
+  }
+
+  readMany(files: readonly WorkspaceFile[]): AsyncIterable<ReadFile> {
+    return readOneByOne(files, (path) => this.read(path));
   }
 
   async dispose(): Promise<void> {

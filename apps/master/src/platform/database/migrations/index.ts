@@ -3,6 +3,7 @@ import { WorkerDisks1764100000000 } from './1764100000000-worker-disks.js';
 import { SealedLogs1764200000000 } from './1764200000000-sealed-logs.js';
 import { Retry1764300000000 } from './1764300000000-retry.js';
 import { Retention1764400000000 } from './1764400000000-retention.js';
+import { SmallBlobs1764500000000 } from './1764500000000-small-blobs.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -11,4 +12,5 @@ export const MIGRATIONS = [
   SealedLogs1764200000000,
   Retry1764300000000,
   Retention1764400000000,
+  SmallBlobs1764500000000,
 ];

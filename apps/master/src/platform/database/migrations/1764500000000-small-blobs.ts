@@ -1,0 +1,16 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** Contents of small artifacts, stored once like the blobs that are files, and without a file each. */
+export class SmallBlobs1764500000000 implements MigrationInterface {
+  name = 'SmallBlobs1764500000000';
+
+  async up(query: QueryRunner): Promise<void> {
+    await query.query(
+      `CREATE TABLE small_blobs (sha256 text PRIMARY KEY, data bytea STORAGE EXTERNAL NOT NULL)`,
+    );
+  }
+
+  async down(): Promise<void> {
+    throw new Error('migrations go forward only; restore a backup to go back');
+  }
+}
