@@ -65,6 +65,7 @@ async function allCalls(): Promise<Call[]> {
     c.builders.list(page),
     c.builders.get('b'),
     c.requests.submit({ builder: 'b', properties: {}, priority: 1, reason: 'r' }),
+    c.requests.submitAll([{ builder: 'b' }]),
     c.requests.list({ ...page, builder: 'b', state: 'pending' }),
     c.requests.get(1),
     c.requests.cancel(1, 'r'),

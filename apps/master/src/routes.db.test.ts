@@ -88,6 +88,10 @@ const CHANGES: Record<string, [string, () => Promise<unknown>]> = {
   'DELETE /api/v1/workers/{name}': ['worker.revoke', () => ask('DELETE', '/workers/one')],
   'POST /api/v1/retention': ['retention.run', () => ask('POST', '/retention', {})],
   'POST /api/v1/build-requests': ['build-request.create', request],
+  'POST /api/v1/build-requests/batch': [
+    'build-request.create',
+    () => ask('POST', '/build-requests/batch', { requests: [{ builder: 'hello' }] }),
+  ],
   'POST /api/v1/build-requests/{id}/cancel': [
     'build-request.cancel',
     async () => ask('POST', `/build-requests/${(await request()).id}/cancel`, {}),

@@ -164,6 +164,19 @@ export interface BuildRequest {
   builds: { id: number; number: number; state: Build['state']; result: Result | null }[];
 }
 
+/** What is asked for together. */
+export interface BuildRequests {
+  /** In the order in which they were asked for. */
+  requests: BuildRequest[];
+}
+/** A wish for a build. */
+export interface BuildWish {
+  builder: string;
+  properties?: Record<string, string>;
+  priority?: number;
+  reason?: string;
+}
+
 export interface Build {
   id: number;
   builder: string;

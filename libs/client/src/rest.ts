@@ -158,12 +158,10 @@ function farm({ get, post, json, send }: Calls) {
       get: (name: string) => get<api.Builder>(at`builders/${name}`),
     },
     requests: {
-      submit: (request: {
-        builder: string;
-        properties?: Record<string, string>;
-        priority?: number;
-        reason?: string;
-      }) => post<api.BuildRequest>('build-requests', request),
+      submit: (request: api.BuildWish) => post<api.BuildRequest>('build-requests', request),
+      /** All of them or, with a problem in one, none. */
+      submitAll: (requests: api.BuildWish[]) =>
+        post<api.BuildRequests>('build-requests/batch', { requests }),
       list: (query: PageQuery & { builder?: string; state?: api.BuildRequest['state'] } = {}) =>
         get<api.Page<api.BuildRequest>>('build-requests', query),
       get: (id: number) => get<api.BuildRequest>(at`build-requests/${id}`),

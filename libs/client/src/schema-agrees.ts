@@ -28,6 +28,7 @@ export const agrees: {
   Build: Agrees<api.Build, Schemas['Build']>;
   BuildDetail: Agrees<api.BuildDetail, Schemas['BuildDetail']>;
   BuildRequest: Agrees<api.BuildRequest, Schemas['BuildRequest']>;
+  BuildRequests: Agrees<api.BuildRequests, Schemas['BuildRequests']>;
   Builder: Agrees<api.Builder, Schemas['Builder']>;
   FarmEvent: Agrees<api.FarmEvent, Schemas['FarmEvent']>;
   FarmFile: Agrees<api.FarmFile, Schemas['FarmFile']>;
@@ -58,6 +59,7 @@ export const agrees: {
   Build: true,
   BuildDetail: true,
   BuildRequest: true,
+  BuildRequests: true,
   Builder: true,
   FarmEvent: true,
   FarmFile: true,

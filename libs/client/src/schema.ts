@@ -333,6 +333,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/build-requests/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask for many builds at once: for all of them or, with a problem in one, for none
+         * @description Each problem names the request that has it, as in `requests[3].properties.name`.
+         */
+        post: operations["requests_submitAll"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/build-requests/{id}": {
         parameters: {
             query?: never;
@@ -831,6 +851,13 @@ export interface components {
             submittedBy: string;
             /** @description Its attempts, oldest first */
             builds: components["schemas"]["Attempt"][];
+        };
+        BatchWish: {
+            requests: components["schemas"]["BuildWish"][];
+        };
+        BuildRequests: {
+            /** @description In the order in which they were asked for */
+            requests: components["schemas"]["BuildRequest"][];
         };
         CancelWish: {
             /** @description Why; shown with the build */
@@ -1885,6 +1912,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BuildRequest"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    requests_submitAll: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchWish"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BuildRequests"];
                 };
             };
             /** @description A problem */

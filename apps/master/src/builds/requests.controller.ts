@@ -5,8 +5,8 @@ import { Caller, Requires } from '../access/index.js';
 import { ApiPage } from '../platform/index.js';
 import { idOf } from './conditions.js';
 import { Requests } from './requests.js';
-import { BuildRequest } from './responses.js';
-import { BuildWish, CancelWish, RequestsQuery } from './wishes.js';
+import { BuildRequest, BuildRequests } from './responses.js';
+import { BatchWish, BuildWish, CancelWish, RequestsQuery } from './wishes.js';
 
 @ApiTags('build requests')
 @Controller('api/v1/build-requests')
@@ -19,6 +19,20 @@ export class RequestsController {
   @ApiCreatedResponse({ type: BuildRequest })
   submit(@Body() wish: BuildWish, @Caller() caller: Caller): Promise<BuildRequest> {
     return this.requests.submit(wish, caller.actor);
+  }
+
+  @Post('batch')
+  @Requires('trigger')
+  @ApiOperation({
+    summary: 'Ask for many builds at once: for all of them or, with a problem in one, for none',
+    description: 'Each problem names the request that has it, as in `requests[3].properties.name`.',
+  })
+  @ApiCreatedResponse({ type: BuildRequests })
+  async submitAll(
+    @Body() { requests }: BatchWish,
+    @Caller() caller: Caller,
+  ): Promise<BuildRequests> {
+    return { requests: await this.requests.submitAll(requests, caller.actor) };
   }
 
   @Get()

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { BuildRequest } from '@impgem/client';
+import type { BuildRequest, BuildRequests, Problem } from '@impgem/client';
 import { type TestMaster, testMaster } from '../testing.js';
 
 const FARM = `
@@ -23,6 +23,8 @@ async function call<T>(method: string, path: string, json: unknown) {
   const answer = await master.call(method, `/api/v1${path}`, { json });
   return { status: answer.status, body: (await answer.json()) as T };
 }
+const batch = (requests: object[]) =>
+  call<BuildRequests & Problem>('POST', '/build-requests/batch', { requests });
 const submit = (wish: object) => call<BuildRequest>('POST', '/build-requests', wish);
 
 describe('a build request', () => {
@@ -37,6 +39,70 @@ describe('a build request', () => {
     expect((await submit({ builder: 'bye' })).status).toBe(404);
     await call('PUT', '/farm', { source: FARM });
     expect((await submit({ builder: 'bye' })).body.properties).toEqual({});
+  });
+
+  it('may come with others, all of them or none', async () => {
+    const count = async () =>
+      (await master.database.query<{ n: number }>('SELECT count(*) AS n FROM build_requests'))[0]
+        ?.n;
+    const wishes = Array.from({ length: 120 }, (_, n) => ({
+      builder: n % 2 ? 'hello' : 'bye',
+      reason: `batch ${n}`,
+      priority: n % 3,
+    }));
+    const before = (await count()) ?? 0;
+    const good = await batch(wishes);
+    expect(good.status).toBe(201);
+    expect(
+      good.body.requests.map(({ builder, reason, priority }) => ({ builder, reason, priority })),
+    ).toEqual(wishes);
+    const ids = good.body.requests.map(({ id }) => id);
+    expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+    const [told] = await master.database.query(
+      `SELECT count(*) AS n, count(DISTINCT xid) AS xids FROM events
+       WHERE kind = 'request.submitted' AND request_id = ANY($1)`,
+      [ids],
+    );
+    expect(told).toEqual({ n: 120, xids: 1 });
+    const alone = await master.call('GET', `/api/v1/build-requests/${ids[7]}`);
+    expect(await alone.json()).toEqual(good.body.requests[7]);
+
+    const bad = await batch([
+      ...wishes,
+      { builder: 'hallo' },
+      { builder: 'bye', properties: { x: 'y' } },
+    ]);
+    expect([bad.status, bad.body.code]).toEqual([404, 'unknown-builder']);
+    expect(bad.body.detail).toContain('2 of 122 requests');
+    expect(bad.body.problems).toMatchObject([
+      { path: 'requests[120].builder', message: expect.stringContaining('did you mean hello?') },
+      { path: 'requests[121].properties.x' },
+    ]);
+    const malformed = await batch([{ builder: 'bye' }, { builder: 'bye', priority: 'high' }]);
+    expect([malformed.status, malformed.body.problems?.[0]?.path]).toEqual([
+      400,
+      'requests[1].priority',
+    ]);
+    for (const wrong of [
+      [],
+      Array.from({ length: 501 }, () => ({ builder: 'bye' })),
+      [null],
+      ['bye'],
+    ])
+      expect((await batch(wrong as object[])).status).toBe(400);
+    expect(await count()).toBe(before + 120);
+  });
+
+  it('in a batch, too, goes by the farm file that is in force', async () => {
+    const wish = [{ builder: 'hello' }, { builder: 'bye', properties: { polite: 'yes' } }];
+    const again = () => batch(wish);
+    expect((await again()).status).toBe(422);
+    await call('PUT', '/farm', {
+      source: `${FARM}    properties: { polite: { default: 'no' } }\n`,
+    });
+    expect((await again()).body.requests[1]?.properties).toEqual({ polite: 'yes' });
+    await call('PUT', '/farm', { source: FARM });
+    expect((await again()).status).toBe(422);
   });
 
   it('commits together what comes together, each with its event and its line in the audit', async () => {

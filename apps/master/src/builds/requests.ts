@@ -5,7 +5,7 @@ import { type BuilderDefinition, resolveProperties } from '@impgem/pipeline';
 import { Audit } from '../access/index.js';
 import { type ActiveBuilder, Builders } from '../builders/index.js';
 import { Database, pageOf } from '../platform/index.js';
-import { Intake, Queue } from '../scheduling/index.js';
+import { Intake, Queue, type Submission, type Submitted } from '../scheduling/index.js';
 import { Conditions, cursor } from './conditions.js';
 import type { BuildWish, RequestsQuery } from './wishes.js';
 
@@ -37,6 +37,83 @@ export class Requests {
     }
   }
 
+  /**
+   * The same for many, in one transaction: all of them or none. Throws the code of the first problem, with every
+   * problem of every wish.
+   */
+  async submitAll(wishes: readonly BuildWish[], actor: string): Promise<BuildRequest[]> {
+    for (let fresh = false; ; fresh = true) {
+      const { submissions, problems } = await this.#resolveAll(wishes, actor, fresh);
+      // What was refused by a farm file that is remembered may be in order by now.
+      if (problems.length > 0 && !fresh) continue;
+      if (problems.length > 0) throw refusedBatch(problems, wishes.length);
+      const submitted = await this.#submitTogether(submissions);
+      if (submitted)
+        return submissions.map((submission, n) => waiting(submission, submitted[n] as Submitted));
+    }
+  }
+
+  /** Undefined, and nothing is submitted, when a builder is not what it was. */
+  async #submitTogether(submissions: readonly Submission[]): Promise<Submitted[] | undefined> {
+    const stale = new Error('a builder has changed');
+    try {
+      return await this.db.transaction(async (tx) => {
+        const all: Submitted[] = [];
+        // Each has its definition with it: together they must not become too long for a statement.
+        for (let at = 0; at < submissions.length; at += PER_STATEMENT)
+          for (const one of await this.queue.submit(
+            tx,
+            submissions.slice(at, at + PER_STATEMENT),
+          )) {
+            if (!one) throw stale;
+            all.push(one);
+          }
+        return all;
+      });
+    } catch (error) {
+      if (error === stale) return undefined;
+      throw error;
+    }
+  }
+
+  async #resolveAll(wishes: readonly BuildWish[], actor: string, fresh: boolean) {
+    const builders = new Map<string, ActiveBuilder | FarmError>();
+    const problems: BatchProblem[] = [];
+    const submissions: Submission[] = [];
+    for (const [
+      n,
+      { builder: name, properties: given, priority = 0, reason = null },
+    ] of wishes.entries()) {
+      const builder = builders.get(name) ?? (await this.#builderOrRefusal(name, fresh));
+      builders.set(name, builder);
+      if (builder instanceof FarmError) {
+        const { code, message } = builder;
+        problems.push({ code, path: `requests[${n}].builder`, message });
+        continue;
+      }
+      const resolved = resolveProperties(builder.definition, given ?? {});
+      for (const problem of resolved.problems)
+        problems.push({ ...problem, path: `requests[${n}].${problem.path}` });
+      submissions.push({
+        builder,
+        properties: resolved.properties,
+        priority,
+        reason,
+        submittedBy: actor,
+      });
+    }
+    return { submissions, problems };
+  }
+
+  async #builderOrRefusal(name: string, fresh: boolean): Promise<ActiveBuilder | FarmError> {
+    try {
+      return await this.builders.remembered(name, fresh);
+    } catch (error) {
+      if (error instanceof FarmError && error.code === 'unknown-builder') return error;
+      throw error;
+    }
+  }
+
   /** Undefined when the properties are not what the definition wants, or it is not in force any more. */
   async #submit(
     builder: ActiveBuilder,
@@ -47,20 +124,9 @@ export class Requests {
     if (problems.length > 0) return undefined;
     const { priority = 0, reason = null } = wish;
     const about = { properties, priority, reason, submittedBy: actor };
-    const submitted = await this.intake.submit({ builder, ...about });
-    if (!submitted) return undefined;
-    const { id, submittedAt } = submitted;
-    const { name } = builder;
-    const at = submittedAt.toISOString();
-    return {
-      id,
-      builder: name,
-      state: 'pending',
-      result: null,
-      ...about,
-      submittedAt: at,
-      builds: [],
-    };
+    const submission = { builder, ...about };
+    const submitted = await this.intake.submit(submission);
+    return submitted && waiting(submission, submitted);
   }
 
   /** Newest first. Throws `unknown-builder`. */
@@ -99,6 +165,44 @@ export class Requests {
     });
     return this.get(id);
   }
+}
+
+/** Requests in a statement: a definition has up to half a megabyte. */
+const PER_STATEMENT = 50;
+/** Problems of a batch that are told. */
+const MOST_PROBLEMS = 100;
+
+interface BatchProblem {
+  code: string;
+  path: string;
+  message: string;
+}
+
+function refusedBatch(problems: readonly BatchProblem[], count: number): FarmError {
+  const [first] = problems;
+  const bad = new Set(problems.map(({ path }) => path.slice(0, path.indexOf(']'))));
+  const told = problems.slice(0, MOST_PROBLEMS).map(({ path, message }) => ({ path, message }));
+  const text = `nothing was asked for, since ${bad.size} of ${count} requests are not in order: ${first?.path}: ${first?.message}`;
+  return new FarmError(first?.code ?? 'invalid-request', text, { problems: told });
+}
+
+/** A request as it is just after it was submitted. */
+function waiting(
+  { builder, properties, priority, reason, submittedBy }: Submission,
+  { id, submittedAt }: Submitted,
+): BuildRequest {
+  return {
+    id,
+    builder: builder.name,
+    state: 'pending',
+    result: null,
+    properties,
+    priority,
+    reason,
+    submittedBy,
+    submittedAt: submittedAt.toISOString(),
+    builds: [],
+  };
 }
 
 function checkProperties(definition: BuilderDefinition, wish: BuildWish): void {

@@ -86,6 +86,11 @@ export class BuildRequest implements api.BuildRequest {
   @ApiProperty({ type: [Attempt], description: 'Its attempts, oldest first' }) builds!: Attempt[];
 }
 
+export class BuildRequests implements api.BuildRequests {
+  @ApiProperty({ type: [BuildRequest], description: 'In the order in which they were asked for' })
+  requests!: BuildRequest[];
+}
+
 class Source {
   @ApiProperty() git!: string;
   @ApiProperty({ type: String, nullable: true }) ref!: string | null;

@@ -2,7 +2,11 @@
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import type * as api from '@impgem/client';
 import { RESULTS } from '@impgem/pipeline';
+import { Type } from 'class-transformer';
 import {
+  ArrayMaxSize,
+  ArrayNotEmpty,
+  IsArray,
   IsIn,
   IsInt,
   IsObject,
@@ -12,6 +16,7 @@ import {
   Max,
   MaxLength,
   Min,
+  ValidateNested,
 } from 'class-validator';
 import { PageQuery } from '../platform/index.js';
 import { BUILD_STATES, REQUEST_STATES } from './responses.js';
@@ -51,6 +56,20 @@ export class BuildWish {
   @MaxLength(MAX_REASON)
   @Matches(NO_NUL, { message: 'reason has a NUL character in it' })
   reason?: string;
+}
+
+/** Requests that are asked for together, at most. */
+const MOST_WISHES = 500;
+
+export class BatchWish {
+  @ApiProperty({ type: [BuildWish], maxItems: MOST_WISHES })
+  @IsArray({ message: 'requests is a list of build requests' })
+  @ArrayNotEmpty({ message: 'requests is empty: ask for one build at least' })
+  @ArrayMaxSize(MOST_WISHES, { message: `at most ${MOST_WISHES} requests are taken at once` })
+  @IsObject({ each: true, message: 'each of the requests is an object' })
+  @ValidateNested({ each: true })
+  @Type(() => BuildWish)
+  requests!: BuildWish[];
 }
 
 export class CancelWish {
