@@ -50,5 +50,5 @@ export default {
   passWithNoTests: true,
   cacheDirectory: `${root}.jest-cache`,
   testTimeout: kind === 'unit' ? 10_000 : 60_000,
-  maxWorkers: kind === 'unit' || kind === 'db' ? 2 : 1,
+  maxWorkers: ['unit', 'db', 'e2e'].includes(kind) ? 2 : 1,
 };

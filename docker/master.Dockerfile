@@ -2,37 +2,14 @@
 # The first stage is the same text in both images, so that the second build takes it from the cache.
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
-COPY package.json package-lock.json ./
-COPY apps/cli/package.json apps/cli/
-COPY apps/master/package.json apps/master/
-COPY apps/web/package.json apps/web/
-COPY apps/worker/package.json apps/worker/
-COPY libs/client/package.json libs/client/
-COPY libs/kit/package.json libs/kit/
-COPY libs/pipeline/package.json libs/pipeline/
-COPY libs/protocol/package.json libs/protocol/
-COPY libs/testkit/package.json libs/testkit/
-COPY e2e/package.json e2e/
-COPY bench/package.json bench/
-RUN npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 COPY . .
-RUN npx tsc -b apps/master apps/worker apps/cli && npm run build -w apps/web
+RUN sh docker/assemble.sh
 
-# What the master and the command line need at run time. Optional packages are left out: the embedded database is one,
-# so this image needs DATABASE_URL.
-FROM build AS packages
-RUN npm ci --ignore-scripts --prefer-offline --omit=dev --omit=optional -w apps/master -w apps/cli --no-audit --no-fund --loglevel=error \
- && rm -rf apps/web/node_modules libs/testkit node_modules/@impgem/testkit node_modules/@impgem/e2e node_modules/@impgem/bench node_modules/@impgem/worker node_modules/@impgem/web
-
+# The embedded database is left out, so it needs DATABASE_URL.
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production IMPGEM_HOST=0.0.0.0 IMPGEM_PORT=8010 IMPGEM_DATA=/data
 WORKDIR /impgem
-COPY --from=packages /src/package.json ./
-COPY --from=packages /src/node_modules node_modules
-COPY --from=packages /src/libs libs
-COPY --from=packages /src/apps/master apps/master
-COPY --from=packages /src/apps/cli apps/cli
-COPY --from=packages /src/apps/web/dist apps/web/dist
+COPY --from=build /out/master ./
 # `docker exec MASTER impgem …` speaks to the master of this container as its administrator
 RUN ln -s /impgem/apps/cli/bin/impgem.js /usr/local/bin/impgem \
  && mkdir /data .impgem \

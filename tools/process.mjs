@@ -40,7 +40,8 @@ export function stopRunning() {
 }
 
 /**
- * Runs a program to its end. `quiet` keeps its output and shows it only when it fails; `capture` returns stdout;
+ * Runs a program to its end. `quiet` keeps its output and shows it only when it fails; `capture` returns
+ * it, all as `text` and stdout as `out`;
  * `input` goes to its stdin; `timeoutMs` kills its whole group.
  */
 export function run(command, args, options = {}) {

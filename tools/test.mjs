@@ -3,11 +3,11 @@
 //   npm test [-- TARGET…]     only these targets, e.g. `npm test -- lint unit`
 // What the machine has when this ends is what it had before: containers, volumes, networks, images, mounts and
 // processes are listed and compared (packages that apt-get installed stay).
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { askText, findEngine } from './engine.mjs';
-import { TEST_IMAGES, ensureImage } from './images.mjs';
+import { DEBIAN_IMAGE, QUICK_START_IMAGE, TEST_IMAGES, ensureImage } from './images.mjs';
 import { leftOver, snapshot } from './machine.mjs';
 import {
   SetupError,
@@ -33,10 +33,14 @@ const toolTests = readdirSync(join(root, 'tools'))
   .filter((name) => name.endsWith('.test.mjs'))
   .map((name) => `tools/${name}`);
 
-/** What runs, in order; `budget` in seconds on two cores; `needs` names what the machine must have. */
+/**
+ * What runs; `budget` in seconds on two cores; `needs` names what the machine must have, `images` what its engine must.
+ * The lanes run side by side, the targets of one in this order: what keeps the processors busy, and what mostly waits.
+ */
 const TARGETS = [
   {
     name: 'lint',
+    lane: 'compute',
     budget: 40,
     commands: [
       [bin('oxlint'), ['--deny-warnings']],
@@ -48,44 +52,80 @@ const TARGETS = [
       [process.execPath, ['libs/pipeline/scripts/schema.mjs', '--check']],
     ],
   },
-  { name: 'types', budget: 20, commands: [[bin('tsc'), ['-b']]] },
+  { name: 'types', lane: 'compute', budget: 20, commands: [[bin('tsc'), ['-b']]] },
   {
     name: 'tools',
+    lane: 'compute',
     budget: 20,
     tests: [process.execPath, ['--test', '--test-reporter=tap', ...toolTests]],
   },
-  { name: 'unit', budget: 60, tests: projects('test', 2) },
-  { name: 'db', budget: 60, tests: projects('db-test', 1) },
-  { name: 'sim', budget: 40, tests: projects('sim', 1) },
-  { name: 'docker', budget: 100, needs: ['engine'], tests: projects('docker-test', 1) },
-  { name: 'e2e', budget: 200, needs: ['engine', 'git'], tests: projects('e2e', 1) },
-  { name: 'chaos', budget: 60, needs: ['engine', 'git'], tests: projects('chaos', 1) },
+  { name: 'unit', lane: 'compute', budget: 120, tests: projects('test', 2) },
+  { name: 'db', lane: 'compute', budget: 120, tests: projects('db-test', 1) },
+  { name: 'sim', lane: 'compute', budget: 40, tests: projects('sim', 1) },
+  {
+    name: 'compose',
+    lane: 'compute',
+    budget: 180,
+    needs: ['engine', 'compose'],
+    images: TEST_IMAGES,
+    tests: projects('compose', 1),
+  },
+  {
+    name: 'docker',
+    lane: 'wait',
+    budget: 60,
+    needs: ['engine'],
+    images: [QUICK_START_IMAGE],
+    tests: projects('docker-test', 1),
+  },
+  {
+    name: 'e2e',
+    lane: 'wait',
+    budget: 300,
+    needs: ['engine', 'git'],
+    images: [QUICK_START_IMAGE, DEBIAN_IMAGE],
+    tests: projects('e2e', 1),
+  },
+  {
+    name: 'chaos',
+    lane: 'wait',
+    budget: 90,
+    needs: ['engine', 'git'],
+    images: [QUICK_START_IMAGE],
+    tests: projects('chaos', 1),
+  },
   {
     name: 'browser',
-    budget: 60,
+    lane: 'wait',
+    budget: 70,
     needs: ['engine', 'git', 'chromium'],
+    images: [QUICK_START_IMAGE],
     tests: projects('browser', 1),
   },
-  { name: 'compose', budget: 180, needs: ['engine', 'compose'], tests: projects('compose', 1) },
 ];
 
 const count = { passed: 0, failed: 0, skipped: 0 };
 const used = [];
 let stopping = false;
+const began = Date.now();
 
+/** `work` is given `tell`, whose lines come out together when it has ended: others work at the same time. */
 async function timed(name, budget, work) {
   const start = Date.now();
-  say(`\n── ${name} ──`);
+  const lines = [];
+  say(`── ${name} … ──`);
   try {
-    await work();
+    await work((line) => lines.push(line));
   } finally {
-    used.push({ name, budget, seconds: (Date.now() - start) / 1000 });
+    const seconds = (Date.now() - start) / 1000;
+    used.push({ name, budget, seconds });
+    say([`\n── ${name}: ${seconds.toFixed(0)} s ──`, ...lines].join('\n'));
   }
 }
 
-function failed(what) {
+function failed(what, tell = say) {
   count.failed += 1;
-  say(`FAILED: ${what}`);
+  tell(`FAILED: ${what}`);
 }
 
 /** Takes the numbers out of what Jest has written, and removes it. Returns how many tests it told of. */
@@ -109,25 +149,46 @@ function countTap(text) {
   return number('fail');
 }
 
-async function runTarget(target, { results, env }) {
+async function runTarget(target, { results, env, tell }) {
   // a target that hangs is stopped, and what it used is told all the same
-  const options = { check: false, timeoutMs: target.budget * 5_000, env };
+  const timeoutMs = target.budget * 5_000;
+  const options = { check: false, capture: true, timeoutMs };
   for (const [command, args] of target.commands ?? []) {
-    const { status } = await run(command, args, options);
+    const { status, text } = await run(command, args, { ...options, env });
+    if (text.trim()) tell(text.trim());
     const what = [command.split('/').pop(), ...args].join(' ');
     if (status === 0) count.passed += 1;
-    else failed(`${what} (exit ${status})`);
+    else failed(`${what} (exit ${status})`, tell);
   }
   if (!target.tests) return;
+  const own = join(results, target.name);
+  mkdirSync(own);
   const tap = target.name === 'tools';
   const [command, args] = target.tests;
-  const { status, out, timedOut } = await run(command, args, { ...options, capture: tap });
-  const told = tap ? countTap(out) : countJest(results);
-  if (tap && status !== 0) say(out);
+  const ran = await run(command, args, { ...options, env: { ...env, IMPGEM_TEST_RESULTS: own } });
+  const { status, out, text, timedOut } = ran;
+  const told = tap ? countTap(out) : countJest(own);
+  if (!tap || status !== 0) tell(text.trim());
   if (status !== 0 && told === 0) {
-    failed(
-      `${target.name}: ${timedOut ? `stopped after ${target.budget * 5} s` : `exit ${status}`}`,
-    );
+    const why = timedOut ? `stopped after ${timeoutMs / 1000} s` : `exit ${status}`;
+    failed(`${target.name}: ${why}`, tell);
+  }
+}
+
+/** The targets of one lane, one after the other. `made` tells when an image is there. */
+async function runLane(targets, { has, made, ...context }) {
+  for (const target of targets) {
+    if (stopping) break;
+    const missing = (target.needs ?? []).filter((need) => !has[need]);
+    if (missing.length) {
+      count.skipped += 1;
+      say(`\n!!! SKIPPED: ${target.name}: this machine has no ${missing.join(', no ')} !!!`);
+      continue;
+    }
+    await Promise.all((target.images ?? []).map((image) => made.get(image)));
+    await timed(target.name, target.budget, async (tell) => {
+      await runTarget(target, { ...context, tell });
+    }).catch((error) => failed(`${target.name}: ${error.message}`));
   }
 }
 
@@ -154,13 +215,32 @@ async function prepare() {
   return { git: onPath('git'), chromium: chromium(), compose: onPath('docker-compose') };
 }
 
-/** The base images of the tests; what is made or pulled here is removed when the tests have ended. */
-async function prepareImages(host) {
-  const mine = [];
-  for (const image of TEST_IMAGES) {
-    if ((await ensureImage(host, image)) !== 'here') mine.push(image);
+/**
+ * Makes the base images of the tests, one after the other; they take a minute where there is no registry. By name: a
+ * promise of `here`, `made` or `pulled`. What was not here is removed when the tests have ended.
+ */
+function makeImages(host) {
+  const made = new Map();
+  let last = Promise.resolve();
+  for (const image of host ? TEST_IMAGES : []) {
+    last = last.catch(() => {}).then(() => ensureImage(host, image));
+    last.catch(() => {});
+    made.set(image, last);
   }
-  return mine;
+  return made;
+}
+
+/** Those that were not here before; a failure counts as one. */
+async function newImages(made) {
+  const found = [];
+  for (const [image, how] of made) {
+    try {
+      if ((await how) !== 'here') found.push(image);
+    } catch (error) {
+      failed(`image ${image}: ${error.message}`);
+    }
+  }
+  return found;
 }
 
 /** Removes what was made here, and the holder image that workers make in an engine (and leave, to start faster). */
@@ -200,39 +280,25 @@ async function main(names) {
   const results = mkdtempSync(join(tmpdir(), 'impgem-results-'));
   const env = {
     TMPDIR: temporary,
-    IMPGEM_TEST_RESULTS: results,
     NX_DAEMON: 'false',
     NX_TUI: 'false',
     ...(host ? { DOCKER_HOST: host } : {}),
     ...(has.chromium ? { CHROMIUM: has.chromium } : {}),
   };
-  // images take a minute to make where there is no registry: they are made while lint and unit tests run
-  const images = host ? prepareImages(host) : Promise.resolve([]);
-  images.catch(() => {});
+  const made = makeImages(host);
+  const lanes = ['compute', 'wait'].map((name) => chosen.filter(({ lane }) => lane === name));
   try {
-    for (const target of chosen) {
-      if (stopping) break;
-      const missing = (target.needs ?? []).filter((need) => !has[need]);
-      if (missing.length) {
-        count.skipped += 1;
-        say(`\n!!! SKIPPED: ${target.name}: this machine has no ${missing.join(', no ')} !!!`);
-        continue;
-      }
-      await timed(target.name, target.budget, async () => {
-        if (target.needs?.includes('engine')) await images;
-        await runTarget(target, { results, env });
-      }).catch((error) => failed(`${target.name}: ${error.message}`));
-    }
+    await Promise.all(lanes.map((targets) => runLane(targets, { has, made, results, env })));
   } finally {
-    const mine = await images.catch((error) => (failed(`images: ${error.message}`), []));
+    const mine = await newImages(made);
     if (host) await removeImages(host, mine, before);
     rmSync(temporary, { recursive: true, force: true, maxRetries: 3 });
     rmSync(results, { recursive: true, force: true });
   }
-  await timed('left over', 15, async () => {
+  await timed('left over', 15, async (tell) => {
     const found = await leftOver(before, host);
-    for (const line of found) say(line);
-    if (found.length) failed(`${found.length} things differ from before the tests`);
+    for (const line of found) tell(line);
+    if (found.length) failed(`${found.length} things differ from before the tests`, tell);
     else count.passed += 1;
   });
   await engine?.stop();
@@ -247,7 +313,7 @@ function report() {
       `${name.padEnd(10)} ${seconds.toFixed(0).padStart(4)} s ${String(budget).padStart(6)} s${over}`,
     );
   }
-  const all = used.reduce((sum, { seconds }) => sum + seconds, 0);
+  const all = (Date.now() - began) / 1000;
   say(`${'all'.padEnd(10)} ${all.toFixed(0).padStart(4)} s ${String(600).padStart(6)} s`);
   const skipped = count.skipped ? `, ${count.skipped} skipped` : '';
   process.stdout.write(`${count.passed} passed, ${count.failed} failed${skipped}\n`);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { NewRegistrationToken } from '@impgem/client';
-import Docker from 'dockerode';
+import { testEngine, testEngineHost } from '@impgem/testkit';
 import { Farm } from './farm.js';
 import { ROOT } from './program.js';
 
@@ -24,7 +24,7 @@ builders:
 `;
 
 describe('docker-compose.yml', () => {
-  const docker = new Docker();
+  const docker = testEngine();
   let env: Record<string, string | undefined> = {};
   let dir = '';
   let before: string[] = [];
@@ -40,10 +40,7 @@ describe('docker-compose.yml', () => {
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), 'impgem-compose-'));
     before = await imageIds();
-    const socket = (process.env['DOCKER_HOST'] ?? 'unix:///var/run/docker.sock').replace(
-      'unix://',
-      '',
-    );
+    const socket = testEngineHost.replace('unix://', '');
     env = {
       ...process.env,
       POSTGRES_PASSWORD: 'a-password-for-a-test',
@@ -52,6 +49,7 @@ describe('docker-compose.yml', () => {
       // any free port of this machine
       IMPGEM_PUBLISH: '127.0.0.1:0',
       DOCKER_GID: String((await stat(socket)).gid),
+      DOCKER_SOCKET: socket,
       DOCKER_BUILDKIT: '0',
       COMPOSE_DOCKER_CLI_BUILD: '0',
       COMPOSE_HTTP_TIMEOUT: '300',
@@ -158,7 +156,10 @@ async function untilReady(url: string, saw: () => Promise<string>): Promise<void
 }
 
 /** Removes the images that the builds made: the named ones first, then what they stood on. */
-async function removeNew(docker: Docker, before: readonly string[]): Promise<void> {
+async function removeNew(
+  docker: ReturnType<typeof testEngine>,
+  before: readonly string[],
+): Promise<void> {
   for (const name of Object.values(IMAGES)) {
     await docker
       .getImage(name)

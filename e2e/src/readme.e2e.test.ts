@@ -66,10 +66,10 @@ describe('the code blocks of the README', () => {
     const bash = ['bash', '-euo', 'pipefail', '-c', script];
     // wscat ends when its input does
     const shell = new Program('README', bash, { PATH: path }, dir, 'pipe');
-    await shell.succeeds(90_000);
+    await shell.succeeds(240_000);
     expect(shell.output).toContain('Hello, you');
     expect(shell.output).toContain('"whom":"curl"');
     expect(shell.stdout).toContain('"type":"subscribed"');
     expect(await readdir(join(dir, 'out'))).not.toEqual([]);
-  }, 180_000);
+  }, 300_000);
 });

@@ -1,9 +1,9 @@
 import Docker from 'dockerode';
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Whose objects are looked at: of one worker, by its labels. */
+/** Whose objects are looked at: of one worker, by its labels; of any farm where none is named. */
 export interface EngineScope {
-  farm: string;
+  farm?: string;
   worker: string;
 }
 
@@ -22,7 +22,10 @@ export function testEngine(): Docker {
  */
 export async function engineObjects(scope?: EngineScope): Promise<string[]> {
   const engine = testEngine();
-  const labels = scope && [`impgem.farm=${scope.farm}`, `impgem.worker=${scope.worker}`];
+  const labels = scope && [
+    ...(scope.farm ? [`impgem.farm=${scope.farm}`] : []),
+    `impgem.worker=${scope.worker}`,
+  ];
   const filters = labels ? { label: labels } : {};
   const [containers, volumes, unnamed, networks] = await Promise.all([
     engine.listContainers({ all: true, filters }),
