@@ -71,12 +71,12 @@ const TARGETS = [
     tests: projects('compose', 1),
   },
   {
-    name: 'docker',
+    name: 'browser',
     lane: 'wait',
-    budget: 60,
-    needs: ['engine'],
+    budget: 70,
+    needs: ['engine', 'git', 'chromium'],
     images: [QUICK_START_IMAGE],
-    tests: projects('docker-test', 1),
+    tests: projects('browser', 1),
   },
   {
     name: 'e2e',
@@ -95,12 +95,12 @@ const TARGETS = [
     tests: projects('chaos', 1),
   },
   {
-    name: 'browser',
+    name: 'docker',
     lane: 'wait',
-    budget: 70,
-    needs: ['engine', 'git', 'chromium'],
-    images: [QUICK_START_IMAGE],
-    tests: projects('browser', 1),
+    budget: 60,
+    needs: ['engine'],
+    images: TEST_IMAGES,
+    tests: projects('docker-test', 1),
   },
 ];
 
