@@ -216,8 +216,8 @@ async function prepare() {
 }
 
 /**
- * Makes the base images of the tests, one after the other; they take a minute where there is no registry. By name: a
- * promise of `here`, `made` or `pulled`. What was not here is removed when the tests have ended.
+ * Makes the base images of the tests, one after the other; where there is no registry they take a minute, in which
+ * packages are installed. By name: a promise of `here`, `made` or `pulled`. What was not here is removed at the end.
  */
 function makeImages(host) {
   const made = new Map();
@@ -259,20 +259,17 @@ async function main(names) {
   const has = {};
   let host;
   let engine;
-  await timed('set-up', 60, async () => {
-    await install();
-    await build().catch((error) => failed(`build: ${error.message}`));
-    if (!chosen.some(({ needs }) => needs)) return;
-    Object.assign(has, await prepare());
-    try {
-      engine = await findEngine(join(root, '.impgem'));
-      host = engine.host;
-      has.engine = true;
-    } catch (error) {
-      if (!(error instanceof SetupError)) throw error;
-      say(error.message);
-    }
-  });
+  if (chosen.some(({ needs }) => needs)) {
+    await timed('machine', 30, async () => {
+      Object.assign(has, await prepare());
+      engine = await findEngine(join(root, '.impgem')).catch((error) => {
+        if (!(error instanceof SetupError)) throw error;
+        say(error.message);
+      });
+      host = engine?.host;
+      has.engine = engine !== undefined;
+    });
+  }
   const before = await snapshot(host);
   const temporary = mkdtempSync(join(tmpdir(), 'impgem-test-'));
   // Postgres runs as another user when we are root
@@ -288,6 +285,10 @@ async function main(names) {
   const made = makeImages(host);
   const lanes = ['compute', 'wait'].map((name) => chosen.filter(({ lane }) => lane === name));
   try {
+    await timed('set-up', 60, async () => {
+      await install();
+      await build().catch((error) => failed(`build: ${error.message}`));
+    });
     await Promise.all(lanes.map((targets) => runLane(targets, { has, made, results, env })));
   } finally {
     const mine = await newImages(made);

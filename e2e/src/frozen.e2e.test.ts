@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildRequest, BuildDetail, Page, Worker } from '@impgem/client';
 import { eventually } from './eventually.js';
 import { startFarm, type Farm } from './farm.js';
@@ -16,7 +16,7 @@ builders:
 
 describe('a worker that is frozen for longer than its farm bears', () => {
   let farm: Farm;
-  beforeEach(async () => {
+  beforeAll(async () => {
     farm = await startFarm({
       workers: 2,
       masterEnv: { IMPGEM_LOST_AFTER_S: '9' },
@@ -24,10 +24,10 @@ describe('a worker that is frozen for longer than its farm bears', () => {
     });
     await farm.apply(COUNT);
   });
-  afterEach(async () => {
+  afterEach(() => {
     for (const worker of farm.workers) worker.kill('SIGCONT');
-    await farm.stop();
   });
+  afterAll(() => farm?.stop());
 
   const detail = (id: number) => farm.api<BuildDetail>('GET', `/builds/${id}`);
   const stdout = async (id: number) => (await farm.log(id, 0, '?stream=stdout')).toString();
