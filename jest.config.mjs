@@ -49,6 +49,6 @@ export default {
     : {}),
   passWithNoTests: true,
   cacheDirectory: `${root}.jest-cache`,
-  testTimeout: kind === 'unit' ? 10_000 : 60_000,
+  testTimeout: kind === 'unit' ? 30_000 : 180_000,
   maxWorkers: ['unit', 'db', 'e2e'].includes(kind) ? 2 : 1,
 };
