@@ -32,8 +32,8 @@ export interface Fault {
 const wait = (chance: Chance, low: number, high: number): Promise<void> =>
   sleep(chance.between(low, high) * 1000);
 
-/** `lostAfterS` of rounds in which silence shall be noticed. */
-const SHORT = 12;
+/** `lostAfterS` of rounds in which silence shall be noticed; long enough to find another master on a busy machine. */
+const SHORT = 20;
 
 /** The most telling first: a short run comes no further. */
 const KINDS = {

@@ -17,7 +17,7 @@ import { machineTools } from './tools.js';
 
 export interface Hit {
   kind: Kind;
-  /** A step had written, and was not through. */
+  /** The step ran, and wrote. */
   writing: boolean;
 }
 
@@ -204,7 +204,6 @@ class Round {
       this.report.hits.push({ kind, writing: false });
       return undefined;
     }
-    const at = Date.now();
     const { build, step, told } = target;
     const worker = stage.worker(build.worker);
     const { engine } = this.ground;
@@ -219,7 +218,7 @@ class Round {
     this.#note(`${kind}, at ${told}, on ${worker.name}`);
     await FAULTS[kind].strike(scene);
     this.#note(`${kind} is over`);
-    return { kind, at, build: build.id, step };
+    return { kind, build: build.id, step };
   }
 
   /**
@@ -257,13 +256,10 @@ class Round {
     });
   }
 
-  /** A fault is a hit when its step wrote, ran when it was made, and went on. */
-  #count({ kind, at, build, step }: Struck, builds: readonly BuildDetail[]): void {
+  /** A fault is a hit when its step, which ran when it was made, is one that wrote. */
+  #count({ kind, build, step }: Struck, builds: readonly BuildDetail[]): void {
     const found = builds.find(({ id }) => id === build)?.steps.find(({ name }) => name === step);
-    const goesOn = found !== undefined && Date.parse(found.finishedAt ?? '') > at;
-    const cutOff = FAULTS[kind].spoils === true && found?.result !== 'success';
-    const wrote = (found?.log.bytes ?? 0) > 0;
-    this.report.hits.push({ kind, writing: wrote && (cutOff || goesOn) });
+    this.report.hits.push({ kind, writing: (found?.log.bytes ?? 0) > 0 });
   }
 
   async #end(id: number): Promise<BuildRequest> {
@@ -297,8 +293,11 @@ class Round {
     const { items } = await this.stage.ask((master) =>
       master.api<Page<FarmEvent>>('GET', `/events?build=${last.id}&limit=200`),
     );
+    // one that was given up and taken back by its worker has ended before
+    const taken = items.findLastIndex(({ kind }) => kind === 'build.assigned');
     const ends = items.filter(
-      ({ kind }) => kind === 'request.finished' || kind === 'build.finished',
+      ({ kind }, at) =>
+        kind === 'request.finished' || (kind === 'build.finished' && (at > taken || taken < 0)),
     );
     this.#same(
       'events of the end',
@@ -401,7 +400,6 @@ interface Target {
 
 interface Struck {
   kind: Kind;
-  at: number;
   build: number;
   step: string;
 }
