@@ -3,6 +3,7 @@ import { Type } from 'class-transformer';
 import {
   IsArray,
   IsBoolean,
+  IsIn,
   IsInt,
   IsObject,
   IsOptional,
@@ -22,6 +23,8 @@ export class StepDefinition {
   @IsOptional() @IsString() workdir?: string;
   @IsOptional() @IsInt() @IsPositive() timeoutMs?: number;
   @IsOptional() @IsInt() @IsPositive() silenceTimeoutMs?: number;
+  /** stdout and stderr are one stream; two when absent. */
+  @IsOptional() @IsIn(['merged']) output?: 'merged';
 }
 
 /** A property that whoever triggers the builder may set. */

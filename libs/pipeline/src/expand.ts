@@ -74,6 +74,7 @@ export function tryExpand(
         : { workdir: render.text('workdir', step.workdir, workdirProblem) }),
       ...(step.timeoutMs === undefined ? {} : { timeoutMs: step.timeoutMs }),
       ...(silenceTimeoutMs === undefined ? {} : { silenceTimeoutMs }),
+      ...(step.output === undefined ? {} : { output: step.output }),
     };
   });
   const source = definition.source && render.source(definition.source);

@@ -10,6 +10,7 @@ import {
   IsArray,
   IsBoolean,
   IsDefined,
+  IsIn,
   IsInt,
   IsNotEmpty,
   IsObject,
@@ -74,6 +75,9 @@ export class StepInFile {
   @IsOptional()
   @IsString(must('a text such as 90s, 5m or 1h30m'))
   'silence-timeout'?: string;
+  @IsOptional()
+  @IsIn(['separate', 'merged'], { message: 'output must be separate or merged' })
+  output?: 'separate' | 'merged';
 }
 
 /** A property that whoever triggers the builder may set. */

@@ -47,6 +47,8 @@ export class PlannedStep {
   @IsOptional() @IsInt() @IsPositive() timeoutMs?: number;
   /** The step is stopped when it has written nothing for this many milliseconds; it may be silent when absent. */
   @IsOptional() @IsInt() @IsPositive() silenceTimeoutMs?: number;
+  /** What it writes to stderr goes to stdout too, as one stream in exact order; they are apart when absent. */
+  @IsOptional() @IsIn(['merged']) output?: 'merged';
 }
 
 /** What a worker gets to run: the rendered definition of one build. Steps run in order of their index. */

@@ -153,6 +153,7 @@ export class BuilderReader {
         workdir: workdir === '' ? undefined : workdir,
         timeoutMs,
         silenceTimeoutMs,
+        output: step.output === 'merged' ? step.output : undefined,
       }),
     };
   }

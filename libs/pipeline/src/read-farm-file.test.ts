@@ -26,6 +26,7 @@ const HELLO = `builders:
         workdir: sub
         timeout: 5m
         silence-timeout: 30s
+        output: merged
       - run: |
           make test
           make install
@@ -80,6 +81,7 @@ describe('readFarmFile', () => {
           workdir: 'sub',
           timeoutMs: 300_000,
           silenceTimeoutMs: 30_000,
+          output: 'merged',
         },
         { name: 'make test', run: 'make test\nmake install\n', env: {} },
       ],
@@ -163,6 +165,11 @@ describe('readFarmFile', () => {
       'a bad duration',
       builder('timeout: 5 minutes'),
       '3:14 builders.b.timeout: "5 minutes" is not a duration; write 90s, 30m, 1h30m or 2d',
+    ],
+    [
+      'an output that there is not',
+      'builders: { b: { steps: [{ name: s, run: make, output: both }] } }',
+      '1:56 builders.b.steps[0].output: output must be separate or merged',
     ],
     [
       'a duration of nothing',

@@ -71,6 +71,7 @@ async function begun(order: CommandOrder): Promise<Begun> {
     env,
     ...(image === undefined ? {} : { image }),
     ...(workdir === undefined ? {} : { workdir }),
+    ...(step.output === 'merged' ? { merged: true } : {}),
   };
   const silence = silenceOf(step, stopper);
   const sink: OutputSink = (stream, bytes) => {

@@ -33,6 +33,8 @@ export interface StepSpec {
   env: Record<string, string>;
   /** Relative to the workspace. */
   workdir?: string;
+  /** stderr is written where stdout is: one stream, `stdout`, in the order in which the step wrote. */
+  merged?: boolean;
 }
 
 /** How a step ended. `exitCode` is absent when it never ran to an exit of its own. */

@@ -43,6 +43,13 @@ export function describeOutput(stage: Stage): void {
       expect(stderr.toString()).toBe(lines('err'));
     });
 
+    it('has both streams as one, in exact order, when they are merged', async () => {
+      const { stdout, stderr } = await stage.play(dialect.bothStreams(300), { merged: true });
+      const both = Array.from({ length: 300 }, (_, n) => `out ${n + 1}\nerr ${n + 1}\n`).join('');
+      expect(stdout.toString()).toBe(both);
+      expect(stderr.toString()).toBe('');
+    });
+
     it('waits for a slow sink, loses nothing and needs no more memory', async () => {
       const { run, bytes } = dialect.write(48 * MIB);
       const expected = sha256(bytes);

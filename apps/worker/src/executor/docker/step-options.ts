@@ -2,6 +2,7 @@ import type Docker from 'dockerode';
 import { posix } from 'node:path';
 import type { DockerConfig } from '../config.js';
 import type { Attempt, Identity, StepSpec } from '../executor.js';
+import { shellText } from '../shell-text.js';
 import { MOUNT } from './docker-workspace.js';
 import { labelsOf, nameOf } from './labels.js';
 import type { Policy } from './policy.js';
@@ -42,7 +43,7 @@ export function stepOptions(order: StepOptionsOrder): Docker.ContainerCreateOpti
     Image: step.image ?? '',
     // An image's own entry point and health check are no part of the step.
     Entrypoint: ['sh', '-e', '-c'],
-    Cmd: [step.run],
+    Cmd: [shellText(step)],
     Healthcheck: { Test: ['NONE'] },
     // Root in its container, with the few capabilities left: the workspace then belongs to all images' steps.
     User: '0:0',

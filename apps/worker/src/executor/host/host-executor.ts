@@ -12,6 +12,7 @@ import type {
   StepSpec,
   Workspace,
 } from '../executor.js';
+import { shellText } from '../shell-text.js';
 import { HostStep } from './host-step.js';
 import { HostWorkspace } from './host-workspace.js';
 import { LauncherClient } from './launcher-client.js';
@@ -84,7 +85,7 @@ export class HostExecutor implements Executor {
       launcher: this.#launcher,
       launching,
       id,
-      run: step.run,
+      run: shellText(step),
       cwd,
       env: { PATH, HOME: join(workspace.folder, 'home'), ...step.env, [MARKER]: id },
       folder: folderOf(workspace, id),

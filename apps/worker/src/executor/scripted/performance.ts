@@ -101,7 +101,7 @@ export class Performance implements RunningStep {
   }
 
   async #print(stream: 'stdout' | 'stderr', bytes: Uint8Array): Promise<void> {
-    await this.sink(stream, bytes);
+    await this.sink(this.step.merged ? 'stdout' : stream, bytes);
     this.#stopped.signal.throwIfAborted();
   }
 
