@@ -75,6 +75,8 @@ interface Act {
   stopper: Stopper;
   /** How far an earlier process came with it. */
   open: OpenStep | undefined;
+  /** Settles when the journal tells of its beginning. */
+  begun: Promise<void> | undefined;
 }
 
 /**
@@ -91,6 +93,8 @@ export class BuildRun {
   private stop: Stop | undefined;
   private stopper: Stopper | undefined;
   private workspace: Workspace | undefined;
+  /** Settles when the workspace is there, or cannot be made; see `open`. */
+  private opening: Promise<Ending | undefined> | undefined;
   /** Why there is no workspace to take up. */
   private lost: Ending | undefined;
   private timer: NodeJS.Timeout | undefined;
@@ -141,8 +145,9 @@ export class BuildRun {
     this.collecting = open !== undefined && plan.steps[had.length]?.kind === 'artifacts';
     this.watch(plan.timeoutMs - this.now());
     try {
-      if (!started) await this.record({ kind: 'build.started' });
-      const opened = this.lost ?? (await this.open());
+      const begun = started ? undefined : this.early({ kind: 'build.started' });
+      const opened = this.lost ?? (await (this.opening ??= this.open()));
+      await begun;
       const endings: Ending[] = [...had];
       for (const [index, step] of plan.steps.entries()) {
         if (index < had.length) continue;
@@ -159,8 +164,14 @@ export class BuildRun {
     }
   }
 
+  /** Makes the workspace, before there is a journal to tell of it; for a build that is new here. */
+  begin(): void {
+    this.opening ??= this.open();
+  }
+
   /** Removes the workspace and all that was made for the build. */
   async dispose(): Promise<void> {
+    await this.opening;
     await this.workspace?.dispose();
   }
 
@@ -212,7 +223,7 @@ export class BuildRun {
     before: Result,
     open: OpenStep | undefined,
   ): Promise<Ending> {
-    if (!open) await this.record({ kind: 'step.started', step: index });
+    const begun = open ? undefined : this.early({ kind: 'step.started', step: index });
     const log = this.logOf(index, open);
     const stopper = (this.stopper = new Stopper());
     const { launch } = this.order.earlier ?? {};
@@ -222,13 +233,14 @@ export class BuildRun {
     if (open) log.sayRestarted();
     let done: Done;
     try {
-      done = await this.act({ index, step, before, log, stopper, open });
+      done = await this.act({ index, step, before, log, stopper, open, begun });
     } catch (error) {
       done = { ending: this.failed(index, error, stopper), discard: () => {} };
     } finally {
       stopper.end();
       this.stopper = undefined;
     }
+    await begun;
     const ending = await this.close(index, log, done.ending, stopper);
     done.discard();
     return ending;
@@ -257,7 +269,7 @@ export class BuildRun {
 
   private async act(act: Act): Promise<Done> {
     const { plan, attempt, earlier, launching, stopping } = this.order;
-    const { index, step, before, log, stopper, open } = act;
+    const { index, step, before, log, stopper, open, begun } = act;
     const { executor, uploads } = this.around;
     const workspace = this.workspace;
     invariant(workspace, 'a step has a workspace');
@@ -275,7 +287,10 @@ export class BuildRun {
         log,
         stopper,
         arm,
-        launching: (ref) => launching(index, ref),
+        launching: async (ref) => {
+          await begun;
+          await launching(index, ref);
+        },
         stopping: async ({ kind, reason }) => {
           const whole = this.stop !== undefined;
           if (kind !== 'abandon') await stopping({ kind, reason, whole });
@@ -352,6 +367,13 @@ export class BuildRun {
   /** Milliseconds after the build's zero of time. */
   private now(): number {
     return Math.max(0, Math.round(performance.now() - this.zero));
+  }
+
+  /** The same, while what follows is prepared already: it is to be awaited before anything comes of that. */
+  private early(event: BuildEvent): Promise<void> {
+    const written = this.record(event);
+    written.catch(() => {});
+    return written;
   }
 
   private async record(event: BuildEvent): Promise<void> {

@@ -86,6 +86,7 @@ export class Builds {
     const run = (entry.run = this.runOf(entry, { slot, plan }));
     this.entries.set(key(ref), entry);
     log.info({ slot, builder: plan.builder, number: plan.number }, 'build begins');
+    run.begin();
     entry.over = this.carry(entry, run, () => this.order.spool.create(assign, slot, Date.now()));
   }
 

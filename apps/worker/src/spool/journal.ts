@@ -6,6 +6,7 @@ import {
   readFile,
   rename,
   rm,
+  rmdir,
   unlink,
   writeFile,
   type FileHandle,
@@ -27,7 +28,10 @@ import { readExactly, scan, segmentPath, type Segment } from './segment.js';
 /** A journal goes on in a new file from here on, so that what is acknowledged can be given back. */
 export const SEGMENT_BYTES = 8 * 1024 * 1024;
 
+const META = 'meta.json';
 const LAUNCH = 'launch.json';
+/** What was written last is kept in memory, so that it need not be read again to be sent: so many bytes of it. */
+const RECENT_BYTES = 1024 * 1024;
 
 /** What was handed out; written before anything of the build is done. No secrets. */
 export interface Meta {
@@ -89,6 +93,9 @@ export class Journal {
   private broken: unknown;
   /** Where the reader stands: the record `next` begins at `at` of the segment that begins with `first`. */
   private reader: { first: number; next: number; at: number } | undefined;
+  /** The last records that are written and not acknowledged, without a gap. */
+  private recent: JournalRecord[] = [];
+  private recentBytes = 0;
 
   private constructor(
     readonly folder: string,
@@ -110,8 +117,8 @@ export class Journal {
     segmentBytes = SEGMENT_BYTES,
   ): Promise<Journal> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const path = join(folder, 'meta.json');
-    await replace(path, JSON.stringify(meta));
+    // One that is torn by the death of the process is taken for none: nothing of the build was done yet.
+    await writeFile(join(folder, META), JSON.stringify(meta), { mode: 0o600 });
     return new Journal(folder, meta, budget, [], NOTHING, segmentBytes);
   }
 
@@ -123,7 +130,7 @@ export class Journal {
   ): Promise<{ journal: Journal; cut: number } | undefined> {
     let meta: Meta;
     try {
-      meta = JSON.parse(await readFile(join(folder, 'meta.json'), 'utf8')) as Meta;
+      meta = JSON.parse(await readFile(join(folder, META), 'utf8')) as Meta;
       const { build, epoch } = meta.assign;
       invariant(
         basename(folder) === `${build}-${epoch}`,
@@ -218,9 +225,19 @@ export class Journal {
     let at = 0;
     for (const { bytes } of batch) {
       const record = decodeRecord(whole, at);
-      if (record) this.progress = advance(this.progress, record);
       at += bytes.length;
+      if (!record) continue;
+      this.progress = advance(this.progress, record);
+      if (record.kind !== 'checkpoint') this.keep(record);
     }
+  }
+
+  private keep(record: JournalRecord): void {
+    this.recent.push(record);
+    this.recentBytes += record.size;
+    let past = 0;
+    while (this.recentBytes > RECENT_BYTES) this.recentBytes -= this.recent[past++]?.size ?? 0;
+    if (past > 0) this.recent.splice(0, past);
   }
 
   /** The segment that takes the next record: the last one, or a new one when that is full. */
@@ -247,6 +264,8 @@ export class Journal {
    * is written. Rejects when `from` was trimmed.
    */
   async read(from: number, bytes: number): Promise<JournalRecord[]> {
+    const start = from - (this.recent[0]?.seq ?? Infinity);
+    if (start >= 0 && from <= this.written) return this.remembered(start, bytes);
     const segment = this.segments.find(({ first, last }) => first <= from && from <= last);
     if (!segment) {
       if (from > this.written) return [];
@@ -275,6 +294,13 @@ export class Journal {
     return records;
   }
 
+  private remembered(start: number, bytes: number): JournalRecord[] {
+    let got = 0;
+    let end = start;
+    while (end < this.recent.length && got < bytes) got += this.recent[end++]?.size ?? 0;
+    return this.recent.slice(start, end);
+  }
+
   /** Whole records of a segment from `at` on: about `bytes`, at least one. */
   private async block(segment: Segment, at: number, bytes: number): Promise<Buffer> {
     const left = segment.size - at;
@@ -299,6 +325,9 @@ export class Journal {
    * when all that is in it is acknowledged: a quota smaller than such files would be used up for good.
    */
   async trim(seq: number): Promise<void> {
+    const past = this.recent.findIndex((record) => record.seq > seq);
+    for (const { size } of this.recent.splice(0, past < 0 ? this.recent.length : past))
+      this.recentBytes -= size;
     while (this.segments.length > 1 && (this.segments[0]?.last ?? Infinity) <= seq) {
       const segment = this.segments.shift();
       if (!segment) return;
@@ -330,9 +359,10 @@ export class Journal {
   /** Closes it and removes its folder; the meta file first, so that a half-removed journal is known as such. */
   async destroy(): Promise<void> {
     await this.close();
+    const names = [LAUNCH, ...this.segments.map(({ path }) => basename(path))];
     for (const segment of this.segments.splice(0)) this.giveBack(segment);
-    await unlink(join(this.folder, 'meta.json')).catch(ignoreMissing);
-    await rm(this.folder, { recursive: true, force: true });
+    await unlink(join(this.folder, META)).catch(ignoreMissing);
+    await removeFolder(this.folder, names);
   }
 }
 
@@ -348,6 +378,16 @@ async function readLaunch(folder: string): Promise<Launch | undefined> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     // Damaged: any step may have run.
     return { step: Number.MAX_SAFE_INTEGER, ref: '' };
+  }
+}
+
+/** Removes a folder of which the names are known that may be in it; whatever else is there goes too. */
+async function removeFolder(folder: string, names: readonly string[]): Promise<void> {
+  try {
+    await Promise.all(names.map((name) => unlink(join(folder, name)).catch(ignoreMissing)));
+    await rmdir(folder);
+  } catch {
+    await rm(folder, { recursive: true, force: true });
   }
 }
 

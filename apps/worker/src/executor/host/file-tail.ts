@@ -19,6 +19,8 @@ interface Tail {
   stream: 'stdout' | 'stderr';
   file: FileHandle;
   at: number;
+  /** Used again as long as pieces are copied out of it. */
+  buffer: Buffer | undefined;
 }
 
 /**
@@ -40,7 +42,12 @@ export class FileTail {
     const tails: Tail[] = [];
     try {
       for (const stream of ['stdout', 'stderr'] as const) {
-        tails.push({ stream, file: await open(`${folder}/${stream}`, 'a+', 0o600), at: 0 });
+        tails.push({
+          stream,
+          file: await open(`${folder}/${stream}`, 'a+', 0o600),
+          at: 0,
+          buffer: undefined,
+        });
       }
       return new FileTail(folder, tails, sink, brake);
     } catch (error) {
@@ -106,18 +113,14 @@ export class FileTail {
     for (let more = true; more;) {
       more = false;
       for (const tail of this.tails) {
-        // A new buffer each time: the sink may keep what it got.
-        const { bytesRead, buffer } = await tail.file.read(
-          Buffer.allocUnsafe(PIECE),
-          0,
-          PIECE,
-          tail.at,
-        );
-        if (bytesRead === 0) continue;
-        tail.at += bytesRead;
+        const piece = await next(tail);
+        if (piece.length === 0) continue;
+        tail.at += piece.length;
         more = true;
-        await this.sink(tail.stream, buffer.subarray(0, bytesRead));
-        await this.#weigh();
+        const taken = this.sink(tail.stream, piece);
+        await taken;
+        // A short one that was taken at once was all there was.
+        if (taken !== undefined || this.#held || piece.length === PIECE) await this.#weigh();
       }
     }
   }
@@ -131,4 +134,13 @@ export class FileTail {
     else return;
     this.#held = !this.#held;
   }
+}
+
+/** The next bytes, for the sink to keep; none at the end. Big pieces are not copied. */
+async function next(tail: Tail): Promise<Buffer> {
+  const buffer = (tail.buffer ??= Buffer.allocUnsafe(PIECE));
+  const { bytesRead } = await tail.file.read(buffer, 0, PIECE, tail.at);
+  if (bytesRead <= PIECE / 4) return Buffer.from(buffer.subarray(0, bytesRead));
+  tail.buffer = undefined;
+  return buffer.subarray(0, bytesRead);
 }

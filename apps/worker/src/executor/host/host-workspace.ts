@@ -1,6 +1,6 @@
 import { FarmError } from '@impgem/kit';
 import { constants, createWriteStream } from 'node:fs';
-import { chmod, lstat, mkdir, open, opendir, readlink, rm, symlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, opendir, readlink, rm, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -139,8 +139,21 @@ export class HostWorkspace implements Workspace {
     if (this.#first) {
       await killStrays((marker) => marker.startsWith(this.marker), this.#first).catch(() => 0);
     }
-    await rm(this.folder, { recursive: true, force: true, maxRetries: 3 });
+    await this.#remove();
     this.onDispose(this);
+  }
+
+  /** Most builds of one step leave nothing: then a few calls do, and not a walk through all of it. */
+  async #remove(): Promise<void> {
+    const { folder, work } = this;
+    try {
+      await Promise.all(
+        [work, join(folder, 'home'), join(folder, 'steps')].map((path) => rmdir(path)),
+      );
+      await rmdir(folder);
+    } catch {
+      await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+    }
   }
 
   #below(path: string): string {

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 
 /** Every process of a step has this variable, unless it took care to lose it. */
@@ -41,7 +42,7 @@ export async function killStrays(
 
 async function strays(matches: (marker: string) => boolean, since?: Since): Promise<number[]> {
   const found: number[] = [];
-  for (const pid of (await recent(since)) ?? (await all())) {
+  for (const pid of recent(since) ?? (await all())) {
     if (pid === process.pid) continue;
     const marker = await markerOf(pid);
     if (marker !== undefined && matches(marker)) found.push(pid);
@@ -54,12 +55,14 @@ async function all(): Promise<number[]> {
 }
 
 /** The ids given out since, when they are few and certain. */
-async function recent(since: Since | undefined): Promise<number[] | undefined> {
+function recent(since: Since | undefined): number[] | undefined {
   if (!since || Date.now() - since.at > NO_WRAP_MS) return undefined;
-  const last = Number((await readFile('/proc/loadavg', 'utf8')).trim().split(' ').at(-1));
+  const last = Number(readFileSync('/proc/loadavg', 'utf8').trim().split(' ').at(-1));
   const count = last - since.pid;
   if (!(count >= 0 && count < 100)) return undefined;
-  return Array.from({ length: count }, (_, index) => since.pid + 1 + index);
+  const given = Array.from({ length: count }, (_, index) => since.pid + 1 + index);
+  // Most have ended: asking for that costs less than a turn through the thread pool.
+  return given.filter((pid) => existsSync(`/proc/${pid}`));
 }
 
 async function markerOf(pid: number): Promise<string | undefined> {
