@@ -106,7 +106,7 @@ const TARGETS = [
   {
     name: 'docker',
     lane: 'wait',
-    budget: 60,
+    budget: 100,
     needs: ['engine'],
     images: TEST_IMAGES,
     tests: projects('docker-test', 1),
