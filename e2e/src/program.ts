@@ -70,7 +70,10 @@ export class Program {
       () => {
         const found = this.#lines.find(matches);
         if (found !== undefined) return found;
-        if (this.exitCode !== null) throw new Error(`${this.name} ended with ${this.exitCode}`);
+        if (this.exitCode !== null)
+          throw new Error(
+            `${this.name} ended with ${this.exitCode}:\n${this.output.slice(-4_000)}`,
+          );
         return undefined;
       },
       { timeoutMs, what: `a line of ${this.name}`, saw: () => this.output.slice(-4_000) },

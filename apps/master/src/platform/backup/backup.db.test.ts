@@ -141,11 +141,11 @@ describe('a backup', () => {
         `INSERT INTO artifacts (build_id, number, path, size, sha256, mode) VALUES ($1, $2, $3, 1, $4, 420)`,
         [build, number, `g${number}`, sha256(content)],
       );
-    await add(2, 'a new artifact');
-    await add(3, 'never stored');
+    await add(3, 'a new artifact');
+    await add(4, 'never stored');
     await put('whole');
     await writeFile(new BlobStore(blobs).path(sha256('whole')), 'damaged');
-    await add(4, 'whole');
+    await add(5, 'whole');
     const again = await backup({ url: source.url, blobs }, target);
     expect(again).toMatchObject({ copied: 1, kept: 2 });
     expect([...again.lost].sort()).toEqual([sha256('never stored'), sha256('whole')].sort());
@@ -155,7 +155,7 @@ describe('a backup', () => {
       const done = await restore({ url: empty.url, blobs: restored }, target);
       expect(done).toMatchObject({ copied: 3, kept: 0 });
       expect(done.lost).toHaveLength(2);
-      expect(await to.query('SELECT count(*) n FROM artifacts')).toEqual([{ n: 5 }]);
+      expect(await to.query('SELECT count(*) n FROM artifacts')).toEqual([{ n: 6 }]);
     });
   });
 
