@@ -5,9 +5,9 @@ export class SmallBlobs1764500000000 implements MigrationInterface {
   name = 'SmallBlobs1764500000000';
 
   async up(query: QueryRunner): Promise<void> {
-    await query.query(
-      `CREATE TABLE small_blobs (sha256 text PRIMARY KEY, data bytea STORAGE EXTERNAL NOT NULL)`,
-    );
+    await query.query(`CREATE TABLE small_blobs (sha256 text PRIMARY KEY, data bytea NOT NULL)`);
+    // in a statement of its own, as PostgreSQL 15 wants it
+    await query.query(`ALTER TABLE small_blobs ALTER COLUMN data SET STORAGE EXTERNAL`);
   }
 
   async down(): Promise<void> {
