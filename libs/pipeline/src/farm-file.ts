@@ -38,6 +38,10 @@ const must = (be: string) => ({
   message: ({ value, property }: ValidationArguments) =>
     `${property} must be ${be}, but is ${kindOf(value)}`,
 });
+const EACH_STEP = {
+  each: true,
+  message: 'each step is a map, e.g. { name: test, run: make test }',
+};
 const notEmpty = (what: string) => ({
   message: ({ property }: ValidationArguments) => `${property} is empty: ${what}`,
 });
@@ -168,10 +172,9 @@ export class BuilderInFile {
   @IsArray(must('a list of steps'))
   @ArrayNotEmpty(notEmpty('list at least one step'))
   @ArrayMaxSize(500, atMost(500, 'steps'))
-  @ValidateNested({
-    each: true,
-    message: 'each step is a map, e.g. { name: test, run: make test }',
-  })
+  // a list in the list would be looked into
+  @IsObject(EACH_STEP)
+  @ValidateNested(EACH_STEP)
   @Type(() => StepInFile)
   steps!: StepInFile[];
   @IsOptional()

@@ -487,6 +487,14 @@ describe('readFarmFile', () => {
     );
   });
 
+  it.each([[[]], [[[]]], [5], [null], ['x']])('wants maps for steps, not %j', (...steps) => {
+    const { farm, problems } = readFarmFile(JSON.stringify({ builders: { b: { steps } } }));
+    expect(farm).toBeUndefined();
+    expect(problems.map(({ message }) => message)).toEqual([
+      'each step is a map, e.g. { name: test, run: make test }',
+    ]);
+  });
+
   it('never throws on any JSON', () => {
     const key = fc.constantFrom(
       'builders',

@@ -64,7 +64,8 @@ function tell(tree: YamlTree, error: ValidationError, shape: Shape, place: Place
     tell(tree, child, within(error.property, shape), here),
   );
   const [own] = Object.entries(constraints).sort((a, b) => weight(a[0]) - weight(b[0]));
-  if (!own) return nested;
+  // What is wrong with an item is told at its place.
+  if (!own || (own[0] === 'isObject' && nested.length > 0)) return nested;
   const where = error.value === undefined ? place : here;
   return [{ ...tree.problem(where, own[1]), path: tree.problem(here, '').path }, ...nested];
 }
