@@ -25,7 +25,7 @@ async function remains(identity: Identity): Promise<string[]> {
   return [...folders, ...processesOf(identity).map((pid) => `process ${pid}`)];
 }
 
-/** Of its steps, the oldest first. */
+/** Of its steps, in no order: numbers begin anew when they have run out. */
 function processesOf(identity: Identity): string[] {
   const whose = markOf(identity);
   return readdirSync('/proc').filter((pid) => {
@@ -125,14 +125,15 @@ describe('the host executor, beyond the contract', () => {
       other.once('exit', (_, signal) => resolve(signal)),
     );
     const left = await launchAndDie(stage, 'sleep 60');
-    const [shellOfStep] = processesOf(left.identity);
+    const [ofStep] = processesOf(left.identity);
+    const group = readFileSync(`/proc/${ofStep}/stat`, 'latin1').split(') ')[1]?.split(' ')[2];
     await left.dead.leave();
     const [folder = ''] = readdirSync(root).filter((name) =>
       left.ref.startsWith(name.slice(0, 12)),
     );
     const file = join(root, folder, 'steps', left.ref, 'process');
     writeFileSync(file, JSON.stringify({ pid: other.pid, start: '1' }));
-    process.kill(-Number(shellOfStep), 'SIGKILL');
+    process.kill(-Number(group), 'SIGKILL');
     await heirOf(stage, left, async (heir, workspace) => {
       const { step } = await take(heir, workspace, left);
       await step?.stop(0);
