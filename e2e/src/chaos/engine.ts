@@ -1,12 +1,12 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { testEngineHost } from '@impgem/testkit';
 import { eventually } from '../eventually.js';
 import { engineTools, imageTools } from './tools.js';
 
 const { startEngine, findEngine, engineVersion, ask, askJson, hasImage } = engineTools;
 const { ensureImage, QUICK_START_IMAGE } = imageTools;
-const USUAL = 'unix:///var/run/docker.sock';
 
 const CONTAINERD_PID = 'docker/exec/containerd/containerd.pid';
 
@@ -76,8 +76,8 @@ export class Engine {
   /** From the machine's engine, when it has it: that takes no registry. */
   async #fetchImage(): Promise<void> {
     if (await hasImage(this.host, IMAGE)) return;
-    if (await hasImage(USUAL, IMAGE).catch(() => false)) {
-      const image = await ask(USUAL, 'GET', `/images/${encodeURIComponent(IMAGE)}/get`);
+    if (await hasImage(testEngineHost, IMAGE).catch(() => false)) {
+      const image = await ask(testEngineHost, 'GET', `/images/${encodeURIComponent(IMAGE)}/get`);
       const loaded = await ask(this.host, 'POST', '/images/load?quiet=1', { body: image });
       for await (const _ of loaded);
     }

@@ -80,10 +80,8 @@ export class Requests {
     const builders = new Map<string, ActiveBuilder | FarmError>();
     const problems: BatchProblem[] = [];
     const submissions: Submission[] = [];
-    for (const [
-      n,
-      { builder: name, properties: given, priority = 0, reason = null },
-    ] of wishes.entries()) {
+    for (const [n, wish] of wishes.entries()) {
+      const name = wish.builder;
       const builder = builders.get(name) ?? (await this.#builderOrRefusal(name, fresh));
       builders.set(name, builder);
       if (builder instanceof FarmError) {
@@ -91,16 +89,10 @@ export class Requests {
         problems.push({ code, path: `requests[${n}].builder`, message });
         continue;
       }
-      const resolved = resolveProperties(builder.definition, given ?? {});
+      const resolved = resolve(builder, wish, actor);
       for (const problem of resolved.problems)
         problems.push({ ...problem, path: `requests[${n}].${problem.path}` });
-      submissions.push({
-        builder,
-        properties: resolved.properties,
-        priority,
-        reason,
-        submittedBy: actor,
-      });
+      submissions.push(resolved.submission);
     }
     return { submissions, problems };
   }
@@ -120,11 +112,8 @@ export class Requests {
     wish: BuildWish,
     actor: string,
   ): Promise<BuildRequest | undefined> {
-    const { properties, problems } = resolveProperties(builder.definition, wish.properties ?? {});
+    const { submission, problems } = resolve(builder, wish, actor);
     if (problems.length > 0) return undefined;
-    const { priority = 0, reason = null } = wish;
-    const about = { properties, priority, reason, submittedBy: actor };
-    const submission = { builder, ...about };
     const submitted = await this.intake.submit(submission);
     return submitted && waiting(submission, submitted);
   }
@@ -165,6 +154,14 @@ export class Requests {
     });
     return this.get(id);
   }
+}
+
+/** What a wish comes to with the builder's definition, and what is wrong with its properties. */
+function resolve(builder: ActiveBuilder, wish: BuildWish, submittedBy: string) {
+  const { properties, problems } = resolveProperties(builder.definition, wish.properties ?? {});
+  const { priority = 0, reason = null } = wish;
+  const submission: Submission = { builder, properties, priority, reason, submittedBy };
+  return { submission, problems };
 }
 
 /** Requests in a statement: a definition has up to half a megabyte. */
