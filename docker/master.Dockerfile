@@ -20,4 +20,4 @@ VOLUME /data
 EXPOSE 8010
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["node", "-e", "const s=process.env.IMPGEM_TLS_CERT?'https':'http';process.env.NODE_TLS_REJECT_UNAUTHORIZED='0';fetch(`${s}://127.0.0.1:${process.env.IMPGEM_PORT}/health/ready`).then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"]
-CMD ["node", "apps/master/dist/main.js"]
+CMD ["node", "apps/master/bundle/main.js"]

@@ -19,4 +19,4 @@ USER node
 VOLUME /data
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["node", "docker/worker-health.mjs"]
-CMD ["node", "apps/worker/dist/main.js"]
+CMD ["node", "apps/worker/bundle/main.js"]

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { findEngine } from './engine.mjs';
 import { ensureImage } from './images.mjs';
 import { SetupError, root, say } from './process.mjs';
-import { build, install } from './setup.mjs';
+import { build, compile, install } from './setup.mjs';
 
 const args = process.argv.slice(2);
 try {
   await install();
   await build();
+  await compile();
   const { imagesFor } = await import(join(root, 'bench/dist/needs.js'));
   const images = imagesFor(args);
   const engine = images.length > 0 ? await findEngine(join(root, '.impgem')) : undefined;

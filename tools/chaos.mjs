@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { SetupError, isRoot, onPath, root, say } from './process.mjs';
-import { build, install } from './setup.mjs';
+import { build, compile, install } from './setup.mjs';
 
 try {
   const needed = ['git', ...(isRoot() ? ['dockerd', 'ip', 'iptables', 'nsenter'] : [])];
@@ -14,6 +14,7 @@ try {
     say('Not root: no engine of our own to kill and no network to part; these kinds are left out.');
   await install();
   await build();
+  await compile();
   // in this process: it hears the signals, and cleans up
   await import(pathToFileURL(join(root, 'e2e/dist/chaos/main.js')).href);
 } catch (error) {

@@ -1,4 +1,4 @@
-// What stands between a fresh clone and programs that run: packages, compiled sources.
+// What stands between a fresh clone and programs that run: packages, bundles, and for the tools compiled sources.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SetupError, root, run, say } from './process.mjs';
@@ -31,9 +31,9 @@ export async function install() {
 
 export const nx = () => join(root, 'node_modules/nx/dist/bin/nx.js');
 
-/** Compiles the given projects (all: none given) and what they need. Nx's cache makes it a second when nothing changed. */
-export async function build(projects = []) {
-  const which = projects.length ? ['-p', projects.map((name) => `@impgem/${name}`).join()] : [];
+/** Makes the programs of the given apps (all: none given) from their sources. Nx's cache makes it a second when nothing changed. */
+export async function build(apps = []) {
+  const which = apps.length ? ['-p', apps.map((name) => `@impgem/${name}`).join()] : [];
   say('Building …');
   await run(
     process.execPath,
@@ -43,4 +43,12 @@ export async function build(projects = []) {
       env: { NX_TUI: 'false', NX_DAEMON: 'false' },
     },
   );
+}
+
+/** Compiles every project into its `dist`, for tools that load parts of it. Throws when a type is wrong. */
+export async function compile() {
+  say('Compiling …');
+  await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b'], {
+    quiet: true,
+  });
 }

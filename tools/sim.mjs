@@ -3,11 +3,11 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { SetupError, root, say } from './process.mjs';
-import { build, install } from './setup.mjs';
+import { compile, install } from './setup.mjs';
 
 try {
   await install();
-  await build(['e2e']);
+  await compile();
   const main = join(root, 'e2e/dist/sim/main.js');
   const args = process.argv.slice(2);
   process.exitCode = spawnSync(process.execPath, [main, ...args], { stdio: 'inherit' }).status ?? 1;

@@ -55,7 +55,7 @@ function onSignal() {
 /** Runs `impgem up` until it ends; returns its exit code. */
 function runFarm(env) {
   if (stopping) return 130;
-  farm = spawn(process.execPath, [join(root, 'apps/cli/dist/main.js'), 'up', ...args], {
+  farm = spawn(process.execPath, [join(root, 'apps/cli/bundle/main.js'), 'up', ...args], {
     stdio: 'inherit',
     env: { ...process.env, ...env },
     // a session of its own: a Ctrl-C reaches it once, through us, and not a second time from the terminal

@@ -58,7 +58,7 @@ export class Farm {
     const dir = join(this.dataDir, 'master');
     this.master = new Program(
       'master',
-      [process.execPath, join(ROOT, 'apps/master/dist/main.js')],
+      [process.execPath, join(ROOT, 'apps/master/bundle/main.js')],
       {
         IMPGEM_DATA: dir,
         // the same port again after a restart, so that workers find it
@@ -120,7 +120,7 @@ export class Farm {
   ): Promise<Program> {
     const env = { ...this.workerEnv(name, await this.registrationToken()), ...more.env };
     await mkdir(join(this.dataDir, name), { recursive: true });
-    const command = [process.execPath, join(ROOT, 'apps/worker/dist/main.js')];
+    const command = [process.execPath, join(ROOT, 'apps/worker/bundle/main.js')];
     const worker = new Program(name, [...(more.prefix ?? []), ...command], env);
     this.workers.push(worker);
     await this.untilWorker(name, 'online', () => worker.exitCode !== null, worker);

@@ -37,7 +37,7 @@ describe('while its database is away', () => {
 
   it('a master without its database says what is wrong and where', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'impgem-e2e-'));
-    const master = new Program('master', [process.execPath, `${ROOT}/apps/master/dist/main.js`], {
+    const master = new Program('master', [process.execPath, `${ROOT}/apps/master/bundle/main.js`], {
       DATABASE_URL: 'postgres://nobody:secret@127.0.0.1:9/none',
       IMPGEM_PORT: '0',
       IMPGEM_DATA: dir,

@@ -38,7 +38,7 @@ describe('a master with its embedded database', () => {
 
   /** Starts a master, and tells the process of its database once it is ready. */
   async function start(data: string, prefix: readonly string[] = []): Promise<number> {
-    const command = [process.execPath, join(ROOT, 'apps/master/dist/main.js')];
+    const command = [process.execPath, join(ROOT, 'apps/master/bundle/main.js')];
     const env = { IMPGEM_DATA: data, IMPGEM_PORT: '0' };
     master = new Program('master', [...prefix, ...command], env);
     const line = await master.line((text) => text.includes('"msg":"listening"'));

@@ -44,7 +44,7 @@ describe('the code blocks of the README', () => {
       if (!name.startsWith('.')) await symlink(join(ROOT, name), join(dir, name));
     }
     port = await freePort();
-    const up = [join(ROOT, 'apps/cli/dist/main.js'), 'up', '--port', String(port)];
+    const up = [join(ROOT, 'apps/cli/bundle/main.js'), 'up', '--port', String(port)];
     farm = new Program('impgem up', [process.execPath, ...up], {}, dir);
     await farm.line((line) => line.includes('the farm runs at'), 120_000);
   }, 150_000);

@@ -79,7 +79,7 @@ describe('what the master refuses', () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as { port: number };
-    const master = new Program('master', [process.execPath, `${ROOT}/apps/master/dist/main.js`], {
+    const master = new Program('master', [process.execPath, `${ROOT}/apps/master/bundle/main.js`], {
       IMPGEM_DATA: `${farm.dataDir}/other`,
       IMPGEM_PORT: String(port),
     });
@@ -91,7 +91,7 @@ describe('what the master refuses', () => {
   });
 
   it('a worker without an engine says so, and how to go on', async () => {
-    const worker = new Program('lonely', [process.execPath, `${ROOT}/apps/worker/dist/main.js`], {
+    const worker = new Program('lonely', [process.execPath, `${ROOT}/apps/worker/bundle/main.js`], {
       ...farm.workerEnv('lonely', await farm.registrationToken()),
       IMPGEM_EXECUTOR: 'docker',
       DOCKER_HOST: 'unix:///nowhere/docker.sock',

@@ -35,7 +35,7 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 async function impgem(farm: Farm, url: string, ...words: string[]): Promise<string> {
   const program = new Program(
     `impgem ${words.join(' ')}`,
-    [process.execPath, join(ROOT, 'apps/cli/dist/main.js'), ...words],
+    [process.execPath, join(ROOT, 'apps/cli/bundle/main.js'), ...words],
     { IMPGEM_URL: url, IMPGEM_TOKEN: farm.token, NODE_EXTRA_CA_CERTS: certificates.ca },
     dir,
   );
@@ -47,7 +47,7 @@ async function impgem(farm: Farm, url: string, ...words: string[]): Promise<stri
 async function addWorker(farm: Farm, url: string, name: string, more: Record<string, string>) {
   const made = await impgem(farm, url, 'workers', 'add', '--json');
   const { token } = JSON.parse(made) as { token: string };
-  const command = [process.execPath, join(ROOT, 'apps/worker/dist/main.js')];
+  const command = [process.execPath, join(ROOT, 'apps/worker/bundle/main.js')];
   const env = { ...farm.workerEnv(name, token), IMPGEM_MASTER_URL: url, ...more };
   await mkdir(join(farm.dataDir, name), { recursive: true });
   const worker = new Program(name, command, env);

@@ -113,6 +113,6 @@ async function restartWorker(farm: Farm, proxy: FaultProxy): Promise<void> {
     ...farm.workerEnv(old.name, ''),
     IMPGEM_MASTER_URL: `http://127.0.0.1:${proxy.port}`,
   };
-  const command = [process.execPath, `${ROOT}/apps/worker/dist/main.js`];
+  const command = [process.execPath, `${ROOT}/apps/worker/bundle/main.js`];
   farm.workers.push(new Program(old.name, command, env));
 }

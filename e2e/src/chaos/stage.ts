@@ -36,7 +36,7 @@ export interface StageWorker {
 
 const MASTERS = 2;
 const WORKERS = 2;
-const WORKER = join(ROOT, 'apps/worker/dist/main.js');
+const WORKER = join(ROOT, 'apps/worker/bundle/main.js');
 
 export class Stage {
   readonly masters: Farm[] = [];

@@ -11,7 +11,7 @@ import { size } from '../terminal.js';
 import { Child } from '../up/child.js';
 import { FarmFolder } from '../up/farm-folder.js';
 import { choosePort } from '../up/port.js';
-import { programOf } from '../up/programs.js';
+import { programOf } from '../programs.js';
 import { prepareQuickstart, QUICKSTART } from '../up/quickstart.js';
 import { watchRequest } from '../watch/watch-build.js';
 import { viewFor } from '../watch/view-for.js';

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Cli } from '../cli.js';
-import { programOf } from '../up/programs.js';
+import { programOf } from '../programs.js';
 import { runProgram } from '../up/run-program.js';
 
 export function addMaster(program: Command, { exit }: Cli): void {

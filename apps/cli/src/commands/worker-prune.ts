@@ -4,7 +4,7 @@ import { connect, type Cli } from '../cli.js';
 import { EXIT } from '../exit-codes.js';
 import { ago, table } from '../terminal.js';
 import { askProgram } from '../up/ask-program.js';
-import { programOf } from '../up/programs.js';
+import { programOf } from '../programs.js';
 
 /** As the worker's program tells it: something in the engine that a worker of the farm made. */
 interface FarmObject {

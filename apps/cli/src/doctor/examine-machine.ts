@@ -1,6 +1,6 @@
 import { findings, type Finding } from '@impgem/kit';
 import { askProgram } from '../up/ask-program.js';
-import { programOf } from '../up/programs.js';
+import { programOf } from '../programs.js';
 import { VERSION } from '../version.js';
 
 /** As `engines` in package.json has it. */

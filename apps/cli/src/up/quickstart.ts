@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Client } from '@impgem/client';
-import { exampleOf } from './programs.js';
+import { exampleOf } from '../programs.js';
 import { sampleRepository } from './sample-repository.js';
 
 /** The builder that `impgem up` shows. */

@@ -9,7 +9,7 @@ import { readFarmFile } from '@impgem/pipeline';
 import { Child } from './child.js';
 import { FarmFolder } from './farm-folder.js';
 import { choosePort } from './port.js';
-import { exampleOf } from './programs.js';
+import { exampleOf } from '../programs.js';
 import { quickstartFile } from './quickstart.js';
 import { sampleRepository } from './sample-repository.js';
 

@@ -1,7 +1,5 @@
 import { Global, Module } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
-import { TypeOrmModule } from '@nestjs/typeorm';
-import { ApiToken, AuditRow, BrowserSession } from './access.entities.js';
 import { AccessGuard } from './access.guard.js';
 import { Access } from './access.js';
 import { AuditController } from './audit.controller.js';
@@ -17,7 +15,6 @@ import { Tokens } from './tokens.js';
  */
 @Global()
 @Module({
-  imports: [TypeOrmModule.forFeature([ApiToken, BrowserSession, AuditRow])],
   controllers: [SessionController, TokensController, AuditController],
   providers: [Access, Audit, Tokens, SignInThrottle, { provide: APP_GUARD, useClass: AccessGuard }],
   exports: [Access, Audit],

@@ -6,9 +6,8 @@ import {
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { InjectRepository } from '@nestjs/typeorm';
 import { FarmError } from '@impgem/kit';
-import { Repository } from 'typeorm';
+import { DataSource } from 'typeorm';
 import { Database, MasterConfig } from '../platform/index.js';
 import { type ApiToken, BrowserSession } from './access.entities.js';
 import { Audit } from './audit.js';
@@ -37,7 +36,7 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
     private readonly database: Database,
     private readonly config: MasterConfig,
     private readonly audit: Audit,
-    @InjectRepository(BrowserSession) private readonly sessions: Repository<BrowserSession>,
+    private readonly source: DataSource,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
@@ -111,7 +110,7 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
         'origin',
         `a page of ${headers.origin} may not use this farm; set IMPGEM_PUBLIC_URL when it is the farm's own address`,
       );
-    const session = await this.sessions.findOne({
+    const session = await this.source.getRepository(BrowserSession).findOne({
       where: { idHash: hashSecret(cookie) },
       relations: { token: true },
     });

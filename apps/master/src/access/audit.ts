@@ -1,6 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { InjectRepository } from '@nestjs/typeorm';
-import { LessThan, Repository } from 'typeorm';
+import { DataSource, LessThan } from 'typeorm';
 import type { AuditEntry, Page } from '@impgem/client';
 import { pageOf, type PageQuery, type Transaction } from '../platform/index.js';
 import { AuditRow } from './access.entities.js';
@@ -12,7 +11,7 @@ export const insertAudit = (select: string): string =>
 /** Who did what: every change that a person or a program made, written with the change itself. */
 @Injectable()
 export class Audit {
-  constructor(@InjectRepository(AuditRow) private readonly rows: Repository<AuditRow>) {}
+  constructor(private readonly source: DataSource) {}
 
   /**
    * Call it in the transaction of the change. `action` is `<noun>.<verb>`, e.g. `worker.revoke`; `target` names
@@ -35,7 +34,7 @@ export class Audit {
 
   /** Newest first. */
   async list({ after, limit }: PageQuery): Promise<Page<AuditEntry>> {
-    const rows = await this.rows.find({
+    const rows = await this.source.getRepository(AuditRow).find({
       ...(after === undefined ? {} : { where: { id: LessThan(Number(after)) } }),
       order: { id: 'DESC' },
       take: limit + 1,

@@ -1,10 +1,9 @@
 import { chmod, mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Injectable, type OnApplicationBootstrap } from '@nestjs/common';
-import { InjectRepository } from '@nestjs/typeorm';
 import type { NewToken, Page, Scope, Token } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
-import { LessThan, Repository } from 'typeorm';
+import { DataSource, LessThan } from 'typeorm';
 import {
   Database,
   logger,
@@ -30,7 +29,7 @@ export class Tokens implements OnApplicationBootstrap {
     private readonly database: Database,
     private readonly config: MasterConfig,
     private readonly audit: Audit,
-    @InjectRepository(ApiToken) private readonly tokens: Repository<ApiToken>,
+    private readonly source: DataSource,
   ) {}
 
   /** A farm without any token gets one, which lies in the data folder. */
@@ -50,7 +49,7 @@ export class Tokens implements OnApplicationBootstrap {
 
   /** In the order of their ids, which says nothing. Revoked ones are listed too. */
   async list({ after, limit }: PageQuery): Promise<Page<Token>> {
-    const rows = await this.tokens.find({
+    const rows = await this.source.getRepository(ApiToken).find({
       ...(after === undefined ? {} : { where: { id: LessThan(after) } }),
       order: { id: 'DESC' },
       take: limit + 1,

@@ -46,9 +46,9 @@ const QUEUE = 16;
 /** An expression that eats memory ends its thread, not the master. */
 const MEMORY = { maxOldGenerationSizeMb: 256 };
 
-// A thread runs what is compiled; tests run this file as it is written.
+// A thread runs what is built; tests run this file as it is written.
 const THREAD = new URL(
-  import.meta.url.endsWith('.ts') ? '../../dist/logs/search-thread.js' : './search-thread.js',
+  import.meta.url.endsWith('.ts') ? '../../bundle/search-thread.js' : './search-thread.js',
   import.meta.url,
 );
 

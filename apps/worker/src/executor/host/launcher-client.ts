@@ -2,7 +2,6 @@ import { FarmError } from '@impgem/kit';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { LauncherReport, LauncherRequest } from './launcher-messages.js';
 
@@ -13,9 +12,9 @@ const SMALL = ['--max-old-space-size=48', '--max-semi-space-size=1', '--no-warni
 
 /** The launcher is a built file, also for tests that run from the sources. */
 function program(): string {
-  const beside = fileURLToPath(new URL('./launcher.js', import.meta.url));
-  if (existsSync(beside)) return beside;
-  const built = beside.replace(`${sep}src${sep}`, `${sep}dist${sep}`);
+  const source = import.meta.url.endsWith('.ts');
+  const place = source ? '../../../bundle/launcher.js' : './launcher.js';
+  const built = fileURLToPath(new URL(place, import.meta.url));
   if (existsSync(built)) return built;
   throw new FarmError('worker-error', `the launcher ${built} is not built; run npm run build`);
 }

@@ -4,7 +4,7 @@ import { FarmError } from '@impgem/kit';
 
 /** The built program of another app, beside this one. Throws when it is not built. */
 export function programOf(app: 'master' | 'worker', name = 'main'): string {
-  const file = fileURLToPath(new URL(`../../../${app}/dist/${name}.js`, import.meta.url));
+  const file = fileURLToPath(new URL(`../../${app}/bundle/${name}.js`, import.meta.url));
   if (!existsSync(file))
     throw new FarmError('not-built', `${file} is not there: build the programs with npm run build`);
   return file;
@@ -12,4 +12,4 @@ export function programOf(app: 'master' | 'worker', name = 'main'): string {
 
 /** A file of the quick start. */
 export const exampleOf = (path: string): string =>
-  fileURLToPath(new URL(`../../../../examples/quickstart/${path}`, import.meta.url));
+  fileURLToPath(new URL(`../../../examples/quickstart/${path}`, import.meta.url));

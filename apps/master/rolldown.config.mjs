@@ -1,0 +1,3 @@
+import { program } from '../../tools/rolldown.mjs';
+
+export default program({ main: 'src/main.ts', 'search-thread': 'src/logs/search-thread.ts' });
