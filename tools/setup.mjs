@@ -29,15 +29,20 @@ export async function install() {
   await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'], { quiet: true });
 }
 
-export const nx = () => join(root, 'node_modules/nx/dist/bin/nx.js');
-
 /** Makes the programs of the given apps (all: none given) from their sources. Nx's cache makes it a second when nothing changed. */
 export async function build(apps = []) {
   const which = apps.length ? ['-p', apps.map((name) => `@impgem/${name}`).join()] : [];
   say('Building …');
   await run(
     process.execPath,
-    [nx(), 'run-many', '-t', 'build', ...which, '--output-style=static'],
+    [
+      join(root, 'node_modules/nx/dist/bin/nx.js'),
+      'run-many',
+      '-t',
+      'build',
+      ...which,
+      '--output-style=static',
+    ],
     {
       quiet: true,
       env: { NX_TUI: 'false', NX_DAEMON: 'false' },

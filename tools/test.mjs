@@ -20,22 +20,10 @@ import {
   say,
   stopRunning,
 } from './process.mjs';
-import { build, install, nx } from './setup.mjs';
+import { build, install } from './setup.mjs';
 
 const bin = (name) => join(root, 'node_modules/.bin', name);
-// without what they depend on: it is built, and Nx would put it there once more, under the hands of the other lane
-const projects = (target, parallel) => [
-  process.execPath,
-  [
-    nx(),
-    'run-many',
-    '-t',
-    target,
-    `--parallel=${parallel}`,
-    '--exclude-task-dependencies',
-    '--output-style=static',
-  ],
-];
+const script = (workspace, name) => ['npm', ['run', '--silent', name, '-w', workspace]];
 
 // by name: given the folder, Node would take this file for a test as well
 const toolTests = readdirSync(join(root, 'tools'))
@@ -69,16 +57,16 @@ const TARGETS = [
     budget: 20,
     tests: [process.execPath, ['--test', '--test-reporter=tap', ...toolTests]],
   },
-  { name: 'unit', lane: 'compute', budget: 240, tests: projects('test', 2) },
-  { name: 'db', lane: 'compute', budget: 300, tests: projects('db-test', 1) },
-  { name: 'sim', lane: 'compute', budget: 60, tests: projects('sim', 1) },
+  { name: 'unit', lane: 'compute', budget: 240, tests: [process.execPath, ['tools/jest.mjs']] },
+  { name: 'db', lane: 'compute', budget: 300, tests: script('apps/master', 'db-test') },
+  { name: 'sim', lane: 'compute', budget: 60, tests: script('e2e', 'sim') },
   {
     name: 'e2e',
     lane: 'wait',
     budget: 600,
     needs: ['engine', 'git'],
     images: [QUICK_START_IMAGE, DEBIAN_IMAGE],
-    tests: projects('e2e', 1),
+    tests: script('e2e', 'e2e'),
   },
   {
     name: 'chaos',
@@ -86,7 +74,7 @@ const TARGETS = [
     budget: 120,
     needs: ['engine', 'git'],
     images: [QUICK_START_IMAGE],
-    tests: projects('chaos', 1),
+    tests: script('e2e', 'chaos'),
   },
   {
     name: 'compose',
@@ -94,7 +82,7 @@ const TARGETS = [
     budget: 520,
     needs: ['engine', 'compose'],
     images: TEST_IMAGES,
-    tests: projects('compose', 1),
+    tests: script('e2e', 'compose'),
   },
   {
     name: 'docker',
@@ -102,7 +90,7 @@ const TARGETS = [
     budget: 150,
     needs: ['engine'],
     images: TEST_IMAGES,
-    tests: projects('docker-test', 1),
+    tests: script('apps/worker', 'docker-test'),
   },
   {
     name: 'browser',
@@ -110,7 +98,7 @@ const TARGETS = [
     budget: 100,
     needs: ['engine', 'git', 'chromium'],
     images: [QUICK_START_IMAGE],
-    tests: projects('browser', 1),
+    tests: script('e2e', 'browser'),
   },
 ];
 
