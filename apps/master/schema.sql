@@ -309,6 +309,7 @@ CREATE TABLE workers (
   engine_disk_free bigint,
   engine_inodes_free bigint,
   low_disk text,
+  spooled bigint,
   CONSTRAINT workers_pkey PRIMARY KEY (id),
   CONSTRAINT workers_registered_with_fkey FOREIGN KEY (registered_with) REFERENCES registration_tokens(id)
 );

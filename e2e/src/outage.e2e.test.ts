@@ -17,10 +17,13 @@ builders:
 `;
 const COUNTED = Array.from({ length: 40 }, (_, n) => `${n + 1}\n`).join('');
 
+async function worker(farm: Farm): Promise<Worker | undefined> {
+  return (await farm.api<Page<Worker>>('GET', '/workers')).items[0];
+}
+
 /** When the worker has connected: the same as long as its socket is. */
 async function connection(farm: Farm): Promise<string | null | undefined> {
-  const { items } = await farm.api<Page<Worker>>('GET', '/workers');
-  return items[0]?.connectedAt;
+  return (await worker(farm))?.connectedAt;
 }
 
 describe('while its database is away', () => {
@@ -109,6 +112,10 @@ describe('when a process of the master dies', () => {
     farm.master.kill('SIGKILL');
     await farm.master.exited;
     await farm.startMaster();
+    // its first heartbeat tells what it brings home
+    await eventually(async () => ((await worker(farm))?.spooled ?? 0) > 0, {
+      what: 'the worker has output to send',
+    });
     const build = await farm.untilBuild(request.id);
     expect(build).toMatchObject({ result: 'success', attempt: 1 });
     expect((await farm.log(build.id, 0, '?stream=stdout')).toString()).toBe(COUNTED);

@@ -155,7 +155,7 @@ describe('the command line', () => {
       { ...worker, name: 'well', state: 'online', lastSeenAt: ago(0) },
       { ...worker, name: 'slow', state: 'suspect', lastSeenAt: ago(20) },
       { ...worker, name: 'gone', state: 'lost', lastSeenAt: ago(180) },
-    ].map((one) => ({ ...one, diskFree: null, lowDisk: null }));
+    ].map((one) => ({ ...one, diskFree: null, lowDisk: null, spooled: null }));
     master.answers.set('GET /workers', { items, next: null });
     const { out } = await impgem('workers');
     expect(out).toMatch(/^well +online +1\/2 /m);
@@ -163,6 +163,20 @@ describe('the command line', () => {
     expect(out).toMatch(/^gone +lost +1\/2 .* 3 min ago/m);
     const json = JSON.parse((await impgem('--json', 'workers')).out) as { state: string }[];
     expect(json.map(({ state }) => state)).toEqual(['online', 'suspect', 'lost']);
+  });
+
+  it('tells whose output is behind, when it is much and waited for', async () => {
+    const MiB = 1024 ** 2;
+    const worker = { running: 1, slots: 2, executor: 'docker', labels: [], version: '0.1.0' };
+    const items = [
+      { ...worker, name: 'behind', state: 'online', spooled: 120 * MiB },
+      { ...worker, name: 'busy', state: 'online', spooled: MiB - 1 },
+      { ...worker, name: 'older', state: 'online', spooled: null },
+      { ...worker, name: 'gone', state: 'offline', spooled: 5 * MiB },
+    ].map((one) => ({ ...one, lastSeenAt: ago(0), diskFree: null, lowDisk: null }));
+    master.answers.set('GET /workers', { items, next: null });
+    const { err } = await impgem('workers');
+    expect(err).toBe('behind has 120.0 MiB of output to send\n');
   });
 
   it('shows what to run on a new machine', async () => {

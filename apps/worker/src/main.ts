@@ -124,7 +124,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const session = new Session({
     hello,
     dial: () => dial(config.dialing, credential.token),
-    vitals: () => ({ ...disk.report, leaked }),
+    vitals: () => ({ ...disk.report, leaked, spooled: builds.spooled }),
     uploads,
     log: log.child({ worker: credential.id }),
   });

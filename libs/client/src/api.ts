@@ -102,6 +102,8 @@ export interface Worker {
   engineInodesFree: number | null;
   /** Which disk is below its watermark, so that it is given no work. */
   lowDisk: string | null;
+  /** Bytes of its output that the master has not got yet, as it last said; null: not known. */
+  spooled: number | null;
 }
 /** What `POST /workers/register` and `POST /workers/:id/rotate` answer: `igw_<id>_<secret>`. */
 export interface WorkerCredential {

@@ -1060,6 +1060,8 @@ export interface components {
             engineInodesFree: number | null;
             /** @description which disk is below its watermark, so that it is given no work */
             lowDisk: string | null;
+            /** @description bytes of output in its spool that are not committed here, as it last said; null when it does not tell */
+            spooled: number | null;
         };
         WorkerWish: {
             /**

@@ -72,6 +72,12 @@ describe('codec', () => {
     expect(() => workerCodec.parse(text)).toThrow(message);
   });
 
+  it('drops a field that it does not know, so that a newer worker may tell more', () => {
+    const text = '{"type":"heartbeat","running":0,"diskFree":1,"later":{"x":[1]}}';
+    const known = { type: 'heartbeat', running: 0, diskFree: 1 };
+    expect(JSON.parse(JSON.stringify(workerCodec.parse(text)))).toEqual(known);
+  });
+
   it('does not send what it would not take', () => {
     expect(() => workerCodec.stringify({ type: 'credit', add: 0 })).toThrow(MessageError);
   });

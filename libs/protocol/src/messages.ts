@@ -188,6 +188,8 @@ export class Heartbeat {
   @IsOptional() @IsInt() @Min(0) @Max(SAFE) engineInodesFree?: number;
   /** Why it wants no work: which disk is below its watermark. Absent while all is well. */
   @IsOptional() @IsString() @IsNotEmpty() @MaxLength(500) lowDisk?: string;
+  /** Bytes in its spool that are not acknowledged; absent from workers that do not tell. */
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) spooled?: number;
   /** Objects of the engine that sweeps of this worker process found left behind, and removed. */
   @IsOptional() @IsInt() @Min(0) @Max(SAFE) leaked?: number;
   /** Images that this worker process removed to make room. */

@@ -20,7 +20,7 @@ const GOOD: [keyof typeof SHAPES, object][] = [
   ['event', event({ kind: 'build.finished', result: 'success' })],
   ['credit', { add: 2 }],
   ['refuse', { ...ref, reason }],
-  ['heartbeat', { running: 1, diskFree: 5, lowDisk: 'data' }],
+  ['heartbeat', { running: 1, diskFree: 5, lowDisk: 'data', spooled: 7 }],
   ['artifact.done', { ...ref, artifact: 0, size: 3, sha256: 'ab'.repeat(32) }],
   [
     'hello',

@@ -53,6 +53,7 @@ const aWorker = (change: Partial<Worker>): Partial<Worker> => ({
   state: 'online',
   version: '0.1.0',
   lowDisk: null,
+  spooled: null,
   ...change,
 });
 

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { NewRegistrationToken, WorkerCredential } from '@impgem/client';
+import type { NewRegistrationToken, Worker, WorkerCredential } from '@impgem/client';
 import { CLOSE } from '@impgem/protocol';
 import { startMaster, type Master } from '../master.js';
 import { withConfig } from '../platform/index.js';
@@ -61,6 +61,20 @@ describe('two masters of one database', () => {
     expect(await ask('GET', '/workers/remote')).toMatchObject({ state: 'online', running: 1 });
     await ask('DELETE', '/workers/remote');
     expect((await worker.ended()).code).toBe(CLOSE.revoked);
+  });
+
+  it('tell what a worker of the other says of itself', async () => {
+    const credential = await register('told');
+    const worker = await FakeWorker.connect(second.url, credential.token);
+    await worker.hello();
+    const shown = () => ask<Worker>('GET', '/workers/told');
+    worker.send({ type: 'heartbeat', running: 0, diskFree: 5, spooled: 3e9 });
+    await until(async () => (await shown()).diskFree === 5);
+    expect(await shown()).toMatchObject({ spooled: 3e9, lowDisk: null });
+    worker.send({ type: 'heartbeat', running: 0, diskFree: 6 });
+    await until(async () => (await shown()).diskFree === 6);
+    expect((await shown()).spooled).toBeNull();
+    await worker.close();
   });
 
   it('pass cancels on to where the worker is', async () => {

@@ -15,12 +15,12 @@ import { Dispatcher, Leases } from '../scheduling/index.js';
 import { mayClaim } from './registration.js';
 import type { Greeting, ServeWorker } from './serve-worker.js';
 import {
-  diskOf,
   markConnected,
   markDeparted,
   markDraining,
   markSeen,
   standings,
+  vitalsOf,
   type Departure,
 } from './worker-rows.js';
 import type { WorkerSession } from './worker-session.js';
@@ -73,12 +73,13 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   ) {
     this.#forget = access.onRevoked(() => void this.#recheckSoon());
     connectedGauge(() => this.#all.values());
-    toldCounter(LEAKED, 'Objects of the engine that a worker found left behind, and removed', () =>
-      [...this.#byWorker.values()].map((session) => [session, session.heartbeat?.leaked]),
-    );
-    toldCounter(EVICTED, 'Images that a worker removed to make room', () =>
-      [...this.#byWorker.values()].map((session) => [session, session.heartbeat?.evicted]),
-    );
+    const told = (what: 'leaked' | 'evicted' | 'spooled') => (): Told =>
+      [...this.#byWorker.values()].map(({ worker, heartbeat }) => [worker.name, heartbeat?.[what]]);
+    const leaked = 'Objects of the engine that a worker found left behind, and removed';
+    toldMetric(Counter, LEAKED, leaked, told('leaked'));
+    toldMetric(Counter, EVICTED, 'Images that a worker removed to make room', told('evicted'));
+    const spooled = "Bytes in a worker's spool that are not acknowledged";
+    toldMetric(Gauge, SPOOLED, spooled, told('spooled'));
   }
 
   onApplicationBootstrap(): void {
@@ -293,7 +294,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     const seen = [...this.#byWorker].map(([id, session]) => ({
       id,
       silentMs: session.silentMs(),
-      ...(session.heartbeat && diskOf(session.heartbeat)),
+      ...(session.heartbeat && vitalsOf(session.heartbeat)),
     }));
     try {
       if (seen.length > 0) await markSeen(this.db, seen);
@@ -345,7 +346,8 @@ const CLOSES = 'impgem_worker_closes_total';
 const PAUSES = 'impgem_worker_pauses_total';
 const LEAKED = 'impgem_leaked_objects_total';
 const EVICTED = 'impgem_images_evicted_total';
-const METRICS = [CONNECTED, PAUSED, CLOSES, PAUSES, LEAKED, EVICTED];
+const SPOOLED = 'impgem_spooled_bytes';
+const METRICS = [CONNECTED, PAUSED, CLOSES, PAUSES, LEAKED, EVICTED, SPOOLED];
 
 function connectedGauge(sessions: () => Iterable<WorkerSession>): void {
   for (const name of [CONNECTED, PAUSED]) register.removeSingleMetric(name);
@@ -365,20 +367,24 @@ function connectedGauge(sessions: () => Iterable<WorkerSession>): void {
   });
 }
 
-/** What workers count themselves; a worker that starts anew begins at 0, as counters may. */
-function toldCounter(
+/** A worker's name, and what its last heartbeat says. */
+type Told = [worker: string, value: number | undefined][];
+
+/** What workers count themselves, if they do; one that starts anew begins at 0, as counters may. */
+function toldMetric(
+  Kind: typeof Counter | typeof Gauge,
   name: string,
   help: string,
-  told: () => [WorkerSession, number | undefined][],
+  told: () => Told,
 ): void {
   register.removeSingleMetric(name);
-  const counter: Counter = new Counter({
+  const metric: Counter | Gauge = new Kind({
     name,
     help,
     labelNames: ['worker'],
     collect(): void {
-      counter.reset();
-      for (const [{ worker }, count] of told()) counter.inc({ worker: worker.name }, count ?? 0);
+      metric.reset();
+      for (const [worker, value] of told()) if (value !== undefined) metric.inc({ worker }, value);
     },
   });
 }

@@ -56,23 +56,24 @@ export async function markDeparted(tx: Tx, gone: readonly Departure[]): Promise<
   return rows.map(({ name }) => name);
 }
 
-/** What a heartbeat says of a worker's disks, as its row has it. */
-export interface DiskFacts {
+/** What a heartbeat says of a worker, as its row has it. */
+export interface Vitals {
   diskFree: number;
   inodesFree: number | null;
   engineDiskFree: number | null;
   engineInodesFree: number | null;
   lowDisk: string | null;
+  spooled: number | null;
 }
 
-export function diskOf(heartbeat: Heartbeat): DiskFacts {
+export function vitalsOf(heartbeat: Heartbeat): Vitals {
   const { diskFree, inodesFree = null, engineDiskFree = null } = heartbeat;
-  const { engineInodesFree = null, lowDisk = null } = heartbeat;
-  return { diskFree, inodesFree, engineDiskFree, engineInodesFree, lowDisk };
+  const { engineInodesFree = null, lowDisk = null, spooled = null } = heartbeat;
+  return { diskFree, inodesFree, engineDiskFree, engineInodesFree, lowDisk, spooled };
 }
 
-/** Without disks as long as no heartbeat has come. */
-export interface Sighting extends Partial<DiskFacts> {
+/** Without vitals as long as no heartbeat has come. */
+export interface Sighting extends Partial<Vitals> {
   id: string;
   silentMs: number;
 }
@@ -142,16 +143,18 @@ const DISCONNECT = `
   RETURNING w.name`;
 const SEEN = `
   UPDATE workers w SET
-         (disk_free, inodes_free, engine_disk_free, engine_inodes_free, low_disk) = (
-           SELECT s."diskFree", s."inodesFree", s."engineDiskFree", s."engineInodesFree", s."lowDisk"
+         (disk_free, inodes_free, engine_disk_free, engine_inodes_free, low_disk, spooled) = (
+           SELECT s."diskFree", s."inodesFree", s."engineDiskFree", s."engineInodesFree", s."lowDisk",
+                  s.spooled
            WHERE s."diskFree" IS NOT NULL
            UNION ALL
-           SELECT w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk
+           SELECT w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk,
+                  w.spooled
            WHERE s."diskFree" IS NULL),
          last_seen_at = greatest(w.last_seen_at, now() - s."silentMs" * interval '1 millisecond')
   FROM jsonb_to_recordset($1::jsonb) AS s(
     id uuid, "silentMs" float8, "diskFree" bigint, "inodesFree" bigint, "engineDiskFree" bigint,
-    "engineInodesFree" bigint, "lowDisk" text)
+    "engineInodesFree" bigint, "lowDisk" text, spooled bigint)
   WHERE w.id = s.id`;
 const STANDINGS = `
   SELECT id, revoked_at IS NOT NULL AS revoked, encode(secret_hash, 'hex') AS "secretHash",

@@ -153,6 +153,13 @@ class WorkerDto implements Worker {
     description: 'which disk is below its watermark, so that it is given no work',
   })
   lowDisk!: string | null;
+  @ApiProperty({
+    type: 'integer',
+    nullable: true,
+    description:
+      'bytes of output in its spool that are not committed here, as it last said; null when it does not tell',
+  })
+  spooled!: number | null;
 }
 
 @ApiTags('workers')

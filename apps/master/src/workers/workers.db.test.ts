@@ -203,8 +203,13 @@ describe('a connection', () => {
       executor: 'scripted',
       platform: { hostname: 'test' },
     });
-    worker.send({ type: 'heartbeat', running: 0, diskFree: 12_345 });
+    worker.send({ type: 'heartbeat', running: 0, diskFree: 12_345, spooled: 678 });
     await until(async () => (await shown(credential.name)).diskFree === 12_345);
+    expect((await shown(credential.name)).spooled).toBe(678);
+    const metrics = await fetch(`${master.url}/metrics`, {
+      headers: { authorization: `Bearer ${master.token}` },
+    }).then((response) => response.text());
+    expect(metrics).toContain(`impgem_spooled_bytes{worker="${credential.name}"} 678`);
     worker.send({ type: 'drain' });
     await until(async () => (await shown(credential.name)).state === 'draining');
     await worker.close();
@@ -220,7 +225,8 @@ describe('a connection', () => {
     worker.send({ type: 'credit', add: 1 });
     await until(async () => (await shown(full.name)).state === 'low-disk');
     const { leaked: _, evicted: __, ...facts } = disk;
-    expect(await shown(full.name)).toMatchObject({ ...facts, engineInodesFree: null, lowDisk });
+    const untold = { engineInodesFree: null, spooled: null };
+    expect(await shown(full.name)).toMatchObject({ ...facts, ...untold, lowDisk });
     const metrics = await fetch(`${master.url}/metrics`, {
       headers: { authorization: `Bearer ${master.token}` },
     }).then((response) => response.text());

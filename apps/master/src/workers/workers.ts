@@ -6,7 +6,7 @@ import { Events } from '../events/index.js';
 import { Database, pageOf, type PageQuery } from '../platform/index.js';
 import { Leases } from '../scheduling/index.js';
 import { Sessions } from './sessions.js';
-import { diskOf, type DiskFacts } from './worker-rows.js';
+import { vitalsOf, type Vitals } from './worker-rows.js';
 import { shownState, type WorkerFacts } from './worker-state.js';
 
 interface WorkerRow extends WorkerFacts {
@@ -21,6 +21,7 @@ interface WorkerRow extends WorkerFacts {
   inodes_free: number | null;
   engine_disk_free: number | null;
   engine_inodes_free: number | null;
+  spooled: number | null;
   registered_at: Date;
 }
 
@@ -95,18 +96,19 @@ export class Workers {
       connectedAt: row.disconnected_at ? null : (row.connected_at?.toISOString() ?? null),
       lastSeenAt: seen?.toISOString() ?? null,
       registeredAt: row.registered_at.toISOString(),
-      ...(here?.heartbeat ? diskOf(here.heartbeat) : diskOfRow(row)),
+      ...(here?.heartbeat ? vitalsOf(here.heartbeat) : vitalsOfRow(row)),
     };
   }
 }
 
-function diskOfRow(row: WorkerRow): Pick<Worker, keyof DiskFacts> {
+function vitalsOfRow(row: WorkerRow): Pick<Worker, keyof Vitals> {
   return {
     diskFree: row.disk_free,
     inodesFree: row.inodes_free,
     engineDiskFree: row.engine_disk_free,
     engineInodesFree: row.engine_inodes_free,
     lowDisk: row.low_disk,
+    spooled: row.spooled,
   };
 }
 
@@ -123,7 +125,7 @@ function unknown(name: string): FarmError {
 const SELECT = `
   SELECT w.id, w.name, w.labels, w.executor, w.slots, w.version, w.platform, w.draining,
          w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk,
-         w.registered_at, w.connected_at, w.disconnected_at, w.last_seen_at, w.revoked_at,
+         w.spooled, w.registered_at, w.connected_at, w.disconnected_at, w.last_seen_at, w.revoked_at,
          (SELECT count(*) FROM leases l WHERE l.worker_id = w.id AND l.lost_at IS NULL) AS running
   FROM workers w`;
 const LIST = `${SELECT}

@@ -41,6 +41,14 @@ export class Builds {
     return [...this.entries.values()].filter(({ run }) => run).map(({ ref }) => ref);
   }
 
+  /** Bytes in the spool that the master has not acknowledged. */
+  get spooled(): number {
+    return [...this.entries.values()].reduce(
+      (bytes, { journal }) => bytes + (journal?.unacknowledged ?? 0),
+      0,
+    );
+  }
+
   /**
    * Finds what an earlier process left: builds that wait for delivery only, and builds that go on, whose
    * workspaces are kept from the next sweep. They go on with `resume`.

@@ -140,6 +140,27 @@ describe('Journal', () => {
     expect(budget.used).toBe(0);
   });
 
+  it('knows how many bytes are not acknowledged, also of a file that is so in part', async () => {
+    const journal = await open();
+    expect(journal.unacknowledged).toBe(0);
+    for (let at = 0; at < 100; at += 1) await journal.append(chunk('0123456789', at * 10));
+    const whole = journal.unacknowledged;
+    expect(whole).toBeGreaterThan(1000);
+    await journal.trim(75);
+    expect(journal.unacknowledged).toBe(Math.round(whole / 4));
+    await journal.trim(100);
+    expect(journal.unacknowledged).toBe(0);
+    await journal.append(chunk('more', 1000));
+    expect(journal.unacknowledged).toBeGreaterThan(0);
+    expect(journal.unacknowledged).toBeLessThan(200);
+    await journal.close();
+    // what was acknowledged is known again with the next welcome
+    const again = (await reopen()).journal;
+    expect(again.unacknowledged).toBeGreaterThan(whole);
+    await again.trim(101);
+    expect(again.unacknowledged).toBe(0);
+  });
+
   it('cuts off a record that was torn at any of its bytes, and nothing else', async () => {
     const journal = await open();
     await journal.append(event({ kind: 'build.started' }));

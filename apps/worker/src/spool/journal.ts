@@ -89,6 +89,7 @@ export class Journal {
   private queue: Pending[] = [];
   private writing: Promise<void> | undefined;
   private file: FileHandle | undefined;
+  private acked = 0;
   private closed = false;
   private broken: unknown;
   /** Where the reader stands: the record `next` begins at `at` of the segment that begins with `first`. */
@@ -164,6 +165,19 @@ export class Journal {
   /** The first record that is still here; `seq` + 1 when none is. */
   get first(): number {
     return this.segments[0]?.first ?? this.seq + 1;
+  }
+
+  /**
+   * Bytes on the disk that are not acknowledged. The quota counts whole files; here one that is acknowledged in part
+   * counts for the share of its records that is not.
+   */
+  get unacknowledged(): number {
+    let bytes = 0;
+    for (const { first, last, size } of this.segments) {
+      const left = last - Math.max(this.acked, first - 1);
+      if (left > 0) bytes += Math.round((size * left) / (last - first + 1));
+    }
+    return bytes;
   }
 
   /**
@@ -325,6 +339,7 @@ export class Journal {
    * when all that is in it is acknowledged: a quota smaller than such files would be used up for good.
    */
   async trim(seq: number): Promise<void> {
+    this.acked = Math.max(this.acked, seq);
     const past = this.recent.findIndex((record) => record.seq > seq);
     for (const { size } of this.recent.splice(0, past < 0 ? this.recent.length : past))
       this.recentBytes -= size;

@@ -20,6 +20,7 @@ const worker = (rest: Partial<Worker>): Worker => ({
   engineDiskFree: null,
   engineInodesFree: null,
   lowDisk: null,
+  spooled: null,
   ...rest,
 });
 

@@ -4,7 +4,7 @@ import { expect, it } from '@jest/globals';
 import { renderInPage } from '../../testing/in-page.js';
 import { WorkerTable } from './worker-list.js';
 
-const worker = (name: string, state: Worker['state']): Worker => ({
+const worker = (name: string, state: Worker['state'], its: Partial<Worker> = {}): Worker => ({
   id: name,
   name,
   state,
@@ -22,6 +22,8 @@ const worker = (name: string, state: Worker['state']): Worker => ({
   engineDiskFree: null,
   engineInodesFree: null,
   lowDisk: null,
+  spooled: null,
+  ...its,
 });
 
 it.each([
@@ -38,4 +40,21 @@ it.each([
   expect(row?.textContent).toContain('1 of 2');
   // the page says since when, where that is not now
   expect(row?.querySelector('time')).not.toBeNull();
+});
+
+it('shows how much output a worker has to send, when it is much and waited for', () => {
+  const platform = { os: 'linux', arch: 'amd64', hostname: 'h', cpus: 1, memory: 1 };
+  const of = (name: string, state: Worker['state'], spooled: number | null) =>
+    worker(name, state, { platform, spooled });
+  const workers = [
+    of('behind', 'online', 120 * 1024 ** 2),
+    of('busy', 'online', 1024 ** 2 - 1),
+    of('older', 'online', null),
+    of('gone', 'offline', 120 * 1024 ** 2),
+  ];
+  const { getAllByText } = renderInPage(<WorkerTable workers={workers} onRevoke={undefined} />);
+  const [shown, ...others] = getAllByText(/to send/);
+  expect(others).toEqual([]);
+  expect(shown?.textContent).toBe('120.0 MiB of output to send');
+  expect(shown?.closest('tr')?.textContent).toContain('behind');
 });

@@ -143,8 +143,16 @@ function Platform({
     <>
       <div className={table.sub}>{facts.filter(Boolean).join(' · ')}</div>
       {worker.lowDisk !== null && <div className={table.sub}>{worker.lowDisk}</div>}
+      {isBehind(worker) && (
+        <div className={table.sub}>{formatBytes(worker.spooled ?? 0)} of output to send</div>
+      )}
     </>
   );
+}
+
+/** Less than a MiB is on its way in a moment; from one that is offline, which holds no build, nothing is waited for. */
+function isBehind({ state, spooled }: Worker): boolean {
+  return state !== 'offline' && state !== 'revoked' && (spooled ?? 0) >= 1024 ** 2;
 }
 
 /** Taken and free places, as many as fit; always the numbers too. */

@@ -4,6 +4,7 @@ import { SealedLogs1764200000000 } from './1764200000000-sealed-logs.js';
 import { Retry1764300000000 } from './1764300000000-retry.js';
 import { Retention1764400000000 } from './1764400000000-retention.js';
 import { SmallBlobs1764500000000 } from './1764500000000-small-blobs.js';
+import { Spooled1764600000000 } from './1764600000000-spooled.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -13,4 +14,5 @@ export const MIGRATIONS = [
   Retry1764300000000,
   Retention1764400000000,
   SmallBlobs1764500000000,
+  Spooled1764600000000,
 ];
