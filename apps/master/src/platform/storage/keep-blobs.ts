@@ -62,10 +62,8 @@ export async function sweepBlobs(
     const names = await blobs.named(first);
     for (let at = 0; at < names.length && !signal.aborted; at += BATCH) {
       const free = await db.transaction(async (tx) => {
-        const [all] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, ALL]);
-        if (!all?.mine) return false;
-        const [byte] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, first]);
-        if (!byte?.mine) return true;
+        if (!(await tryLock(tx, ALL))) return false;
+        if (!(await tryLock(tx, first))) return true;
         const garbage = await tx.query<{ name: string }>(UNNAMED, [names.slice(at, at + BATCH)]);
         for (const { name } of garbage) {
           removed.bytes += await blobs.remove(name);
@@ -92,8 +90,7 @@ export async function sweepSmallBlobs(
   let removed = 0;
   for (let after = ''; !signal.aborted;) {
     const step = await db.transaction(async (tx) => {
-      const [lock] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, ROWS]);
-      if (!lock?.mine) return undefined;
+      if (!(await tryLock(tx, ROWS))) return undefined;
       const [row] = await tx.query<{ last: string | null; gone: number }>(SWEEP_ROWS, [
         after,
         BATCH,
@@ -106,6 +103,12 @@ export async function sweepSmallBlobs(
     after = step.last;
   }
   return removed;
+}
+
+/** Takes a lock alone until the commit, unless somebody else has it. */
+async function tryLock(tx: Tx, key: number): Promise<boolean> {
+  const [lock] = await tx.query<{ mine: boolean }>(TRY, [BLOBS, key]);
+  return lock?.mine === true;
 }
 
 /** Keeps all blobs where they are as long as the connection lasts. Before a snapshot is taken, which may be older. */
