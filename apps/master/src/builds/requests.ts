@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { BuildRequest, Page } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
-import { type BuilderDefinition, resolveProperties } from '@impgem/pipeline';
+import { resolveProperties } from '@impgem/pipeline';
 import { Audit } from '../access/index.js';
 import { type ActiveBuilder, Builders } from '../builders/index.js';
 import { Database, pageOf } from '../platform/index.js';
@@ -25,15 +25,15 @@ export class Requests {
    * `undeclared-property`, `invalid-property`.
    */
   async submit(wish: BuildWish, actor: string): Promise<BuildRequest> {
-    const known = await this.builders.remembered(wish.builder);
-    const request = await this.#submit(known, wish, actor);
-    // It had changed: a farm file was applied since. What was refused may be in order by now, too.
-    if (request) return request;
-    for (;;) {
-      const builder = await this.builders.remembered(wish.builder, true);
-      checkProperties(builder.definition, wish);
-      const again = await this.#submit(builder, wish, actor);
-      if (again) return again;
+    for (let fresh = false; ; fresh = true) {
+      const builder = await this.builders.remembered(wish.builder, fresh);
+      const { submission, problems } = resolve(builder, wish, actor);
+      if (problems.length === 0) {
+        const submitted = await this.intake.submit(submission);
+        // It had changed: a farm file was applied since.
+        if (submitted) return waiting(submission, submitted);
+      } else if (fresh) throw refused(problems);
+      // What was refused by a farm file that is remembered may be in order by now.
     }
   }
 
@@ -78,7 +78,7 @@ export class Requests {
 
   async #resolveAll(wishes: readonly BuildWish[], actor: string, fresh: boolean) {
     const builders = new Map<string, ActiveBuilder | FarmError>();
-    const problems: BatchProblem[] = [];
+    const problems: WishProblem[] = [];
     const submissions: Submission[] = [];
     for (const [n, wish] of wishes.entries()) {
       const name = wish.builder;
@@ -104,18 +104,6 @@ export class Requests {
       if (error instanceof FarmError && error.code === 'unknown-builder') return error;
       throw error;
     }
-  }
-
-  /** Undefined when the properties are not what the definition wants, or it is not in force any more. */
-  async #submit(
-    builder: ActiveBuilder,
-    wish: BuildWish,
-    actor: string,
-  ): Promise<BuildRequest | undefined> {
-    const { submission, problems } = resolve(builder, wish, actor);
-    if (problems.length > 0) return undefined;
-    const submitted = await this.intake.submit(submission);
-    return submitted && waiting(submission, submitted);
   }
 
   /** Newest first. Throws `unknown-builder`. */
@@ -169,13 +157,13 @@ const PER_STATEMENT = 50;
 /** Problems of a batch that are told. */
 const MOST_PROBLEMS = 100;
 
-interface BatchProblem {
+interface WishProblem {
   code: string;
   path: string;
   message: string;
 }
 
-function refusedBatch(problems: readonly BatchProblem[], count: number): FarmError {
+function refusedBatch(problems: readonly WishProblem[], count: number): FarmError {
   const [first] = problems;
   const bad = new Set(problems.map(({ path }) => path.slice(0, path.indexOf(']'))));
   const told = problems.slice(0, MOST_PROBLEMS).map(({ path, message }) => ({ path, message }));
@@ -202,12 +190,9 @@ function waiting(
   };
 }
 
-function checkProperties(definition: BuilderDefinition, wish: BuildWish): void {
-  const { problems } = resolveProperties(definition, wish.properties ?? {});
-  const [first] = problems;
-  if (!first) return;
-  throw new FarmError(
-    first.code,
+function refused(problems: readonly WishProblem[]): FarmError {
+  return new FarmError(
+    problems[0]?.code ?? 'invalid-request',
     problems.map(({ path, message }) => `${path}: ${message}`).join('; '),
     { problems: problems.map(({ path, message }) => ({ path, message })) },
   );
