@@ -8,11 +8,11 @@
  *
  * Exit codes: 0 answered; 2 a bad setting or command line; 5 the engine does not do it. Words are on stderr.
  */
-import { FarmError, findings, type Finding } from '@impgem/kit';
+import { FarmError, findings, type FarmObject, type Finding } from '@impgem/kit';
 import { text } from 'node:stream/consumers';
 import { ConfigError, readConfig, type WorkerConfig } from './config.js';
 import { examineDisks } from './disk/index.js';
-import { engineCare, type FarmObject } from './executor/index.js';
+import { engineCare } from './executor/index.js';
 import { examineNameServers } from './name-servers.js';
 
 const EXIT = { ok: 0, usage: 2, engine: 5 } as const;

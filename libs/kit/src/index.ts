@@ -6,4 +6,5 @@ export * from './deferred.js';
 export * from './farm-error.js';
 export * from './json-bounds.js';
 export * from './finding.js';
+export type * from './farm-object.js';
 export * from './gather-writes.js';

@@ -1,4 +1,5 @@
 import { every, type Client, type Worker } from '@impgem/client';
+import type { FarmObject, Removal } from '@impgem/kit';
 import type { Command } from 'commander';
 import { connect, type Cli } from '../cli.js';
 import { EXIT } from '../exit-codes.js';
@@ -6,26 +7,9 @@ import { ago, table } from '../terminal.js';
 import { askProgram } from '../up/ask-program.js';
 import { programOf } from '../programs.js';
 
-/** As the worker's program tells it: something in the engine that a worker of the farm made. */
-interface FarmObject {
-  kind: 'container' | 'volume' | 'network';
-  id: string;
-  name: string;
-  worker: string;
-  role: string;
-  build: number | null;
-  expires: string | null;
-}
-
 interface Leftover extends FarmObject {
   /** Why nobody needs it. */
   why: string;
-}
-
-interface Removal {
-  kind: FarmObject['kind'];
-  id: string;
-  problem?: string;
 }
 
 export function addWorkerPrune(workers: Command, { terminal, exit }: Cli): void {

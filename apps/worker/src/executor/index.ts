@@ -7,7 +7,6 @@ import { HostExecutor } from './host/host-executor.js';
 import { ScriptedExecutor } from './scripted/scripted-executor.js';
 
 export { engineCare } from './docker/care.js';
-export type { FarmObject } from './docker/leftovers.js';
 export type { DockerConfig, ExecutorConfig } from './config.js';
 export { DOCKER_DEFAULTS } from './config.js';
 export type * from './executor.js';

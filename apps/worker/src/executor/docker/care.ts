@@ -1,9 +1,9 @@
-import type { Finding } from '@impgem/kit';
+import type { FarmObject, Finding, Removal } from '@impgem/kit';
 import type { DockerConfig } from '../config.js';
 import { connect, engineFailure, noEngine, statusOf } from './engine.js';
 import { examineEngine } from './examine-engine.js';
 import { dataRoot } from './image-storage.js';
-import { farmObjects, removeObjects, type FarmObject, type Removal } from './leftovers.js';
+import { farmObjects, removeObjects } from './leftovers.js';
 
 /** What people do with an engine beside the worker that uses it. */
 export interface EngineCare {

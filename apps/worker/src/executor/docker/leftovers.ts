@@ -1,21 +1,7 @@
+import type { FarmObject, Removal } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { statusOf, wordsOf } from './engine.js';
 import { attemptOf, roleOf } from './labels.js';
-
-export const OBJECT_KINDS = ['container', 'volume', 'network'] as const;
-
-/** Something in the engine that a worker of a farm made. */
-export interface FarmObject {
-  kind: (typeof OBJECT_KINDS)[number];
-  id: string;
-  name: string;
-  /** Id of the worker. */
-  worker: string;
-  role: string;
-  build: number | null;
-  /** ISO 8601; nobody can need it after that. */
-  expires: string | null;
-}
 
 type Labels = Record<string, string> | null | undefined;
 
@@ -50,13 +36,6 @@ export async function farmObjects(engine: Docker, farm: string): Promise<FarmObj
     ...(volumes.Volumes ?? []).map(({ Name, Labels }) => farmObject('volume', Name, Name, Labels)),
     ...networks.map(({ Id, Name, Labels }) => farmObject('network', Id, Name, Labels)),
   ];
-}
-
-/** What became of one that was to be removed; without a `problem` it is gone. */
-export interface Removal {
-  kind: FarmObject['kind'];
-  id: string;
-  problem?: string;
 }
 
 /** Removes those that are wanted gone and are the farm's indeed; containers by force, with their anonymous volumes. */
