@@ -38,6 +38,7 @@ async function register(name: string): Promise<WorkerCredential> {
   const { token } = await ask<NewRegistrationToken>('POST', '/registration-tokens', {});
   return ask('POST', '/workers/register', { name }, token);
 }
+const shown = (name: string) => ask<Worker>('GET', `/workers/${name}`);
 async function submit(workers: string[], more = ''): Promise<number> {
   const builder = `on-${workers.join('-')}`;
   const source = `builders: { ${builder}: { workers: [${workers.join(', ')}], image: busybox${more}, steps: [{ name: one, run: 'true' }] } }`;
@@ -67,13 +68,12 @@ describe('two masters of one database', () => {
     const credential = await register('told');
     const worker = await FakeWorker.connect(second.url, credential.token);
     await worker.hello();
-    const shown = () => ask<Worker>('GET', '/workers/told');
     worker.send({ type: 'heartbeat', running: 0, diskFree: 5, spooled: 3e9 });
-    await until(async () => (await shown()).diskFree === 5);
-    expect(await shown()).toMatchObject({ spooled: 3e9, lowDisk: null });
+    await until(async () => (await shown('told')).diskFree === 5);
+    expect(await shown('told')).toMatchObject({ spooled: 3e9, lowDisk: null });
     worker.send({ type: 'heartbeat', running: 0, diskFree: 6 });
-    await until(async () => (await shown()).diskFree === 6);
-    expect((await shown()).spooled).toBeNull();
+    await until(async () => (await shown('told')).diskFree === 6);
+    expect((await shown('told')).spooled).toBeNull();
     await worker.close();
   });
 
