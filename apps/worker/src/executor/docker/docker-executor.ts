@@ -2,6 +2,7 @@ import { FarmError, invariant } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { posix } from 'node:path';
 import type { DockerConfig } from '../config.js';
+import { throwIfCancelled, unlessCancelled } from '../cancelled.js';
 import type {
   Attempt,
   Executor,
@@ -150,7 +151,7 @@ export class DockerExecutor implements Executor {
     }
     checkImage(policy, step.image);
     checkWorkdir(step.workdir);
-    throwIfAborted(signal);
+    throwIfCancelled(signal);
     let release: (() => void) | undefined;
     try {
       release = this.#images.hold(step.image);
@@ -158,16 +159,10 @@ export class DockerExecutor implements Executor {
       const image = await this.#images.ensure(step.image, say.line, signal);
       say.line(`image ${image.reference} ${image.digest}`);
       await say.said();
-      throwIfAborted(signal);
+      throwIfCancelled(signal);
       const running = await this.#run(workspace, { ...step, image: image.reference }, order);
       workspace.add(running);
-      if (signal.aborted || workspace.disposed) {
-        await running.stop(0);
-        running.discard();
-        await running.removed;
-        throw new FarmError('cancelled', 'cancelled while the step started');
-      }
-      return running;
+      return await unlessCancelled(running, workspace, signal);
     } catch (error) {
       throw engineFailure(error, `start the step ${step.name}`);
     } finally {
@@ -320,10 +315,6 @@ function holderGone(error: unknown): boolean {
   return /cannot join network of a non running container|No such container: [0-9a-f]{12}/i.test(
     wordsOf(error),
   );
-}
-
-function throwIfAborted(signal: AbortSignal): void {
-  if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
 }
 
 function checkRange(range: string): void {

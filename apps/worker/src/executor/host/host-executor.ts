@@ -2,6 +2,7 @@ import { FarmError, invariant } from '@impgem/kit';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { throwIfCancelled, unlessCancelled } from '../cancelled.js';
 import type {
   Attempt,
   Executor,
@@ -78,7 +79,7 @@ export class HostExecutor implements Executor {
   async start(workspace: Workspace, step: StepSpec, order: StartOrder): Promise<RunningStep> {
     invariant(workspace instanceof HostWorkspace, 'a workspace of another executor');
     const { sink, signal, launching } = order;
-    if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
+    throwIfCancelled(signal);
     const id = this.#idOf(workspace.attempt);
     const cwd = await this.#workdir(workspace, step.workdir);
     const running = await HostStep.start({
@@ -92,13 +93,7 @@ export class HostExecutor implements Executor {
       sink,
     });
     workspace.add(running);
-    if (signal.aborted || workspace.disposed) {
-      await running.stop(0);
-      running.discard();
-      await running.removed;
-      throw new FarmError('cancelled', 'cancelled while the step started');
-    }
-    return running;
+    return unlessCancelled(running, workspace, signal);
   }
 
   async attach(

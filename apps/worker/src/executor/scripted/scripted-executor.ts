@@ -1,4 +1,5 @@
 import { FarmError, invariant } from '@impgem/kit';
+import { throwIfCancelled } from '../cancelled.js';
 import type {
   Attempt,
   Executor,
@@ -39,7 +40,7 @@ export class ScriptedExecutor implements Executor {
     { sink, signal, launching }: StartOrder,
   ): Promise<RunningStep> {
     invariant(workspace instanceof MemoryWorkspace, 'a workspace of another executor');
-    if (signal.aborted) throw new FarmError('cancelled', 'cancelled before the step started');
+    throwIfCancelled(signal);
     const play = readPlayOf(step);
     const refusal = play.find((act) => act.do === 'fail-start');
     if (refusal) throw new FarmError(refusal.code, refusal.message);
