@@ -39,7 +39,9 @@ export type LeaseCancelOutcome = 'cancelling' | 'already-finished' | 'not-found'
 
 /**
  * Who holds what. Rows of leases are always locked before those of builds, steps and requests; only what begins
- * at a waiting request (a claim, taking back a lost build) locks the request first.
+ * at a waiting request (a claim, taking back a lost build) locks the request first. Before all of them comes the row
+ * of the worker: whoever judges all that it has holds it alone, so that nothing is handed to it and nothing of it is
+ * given up between two statements; claims share it. Who gives up builds shares it too, but waits for no row.
  */
 @Injectable()
 export class Leases {
@@ -79,6 +81,7 @@ export class Leases {
     worker: { id: string; name: string },
     held: readonly HeldBuild[],
   ): Promise<{ verdicts: HeldVerdict[]; events: NewEvent[] }> {
+    tx.send(ALONE, [worker.id]);
     const builds = held.map(({ build }) => build);
     const epochs = held.map(({ epoch }) => epoch);
     const events = held.length > 0 ? await this.#takeBack(tx, worker, builds, epochs) : [];
@@ -142,6 +145,7 @@ export class Leases {
 
   /** Ends all that a worker holds, since it may hold nothing any more. */
   async abandon(tx: Transaction, workerId: string, reason: Reason): Promise<NewEvent[]> {
+    tx.send(ALONE, [workerId]);
     const leases = await tx.query<Lease>(`${LEASES} AND l.worker_id = $1 ${LOCKED}`, [workerId]);
     return closeAttempts(tx, leases.map(ended('retry', reason.code, reason.message)));
   }
@@ -267,12 +271,15 @@ const FROM = `
   WHERE l.lost_at IS NULL`;
 const LEASES = `SELECT ${COLUMNS} ${FROM}`;
 const LOCKED = 'ORDER BY l.build_id FOR UPDATE OF l';
+const ALONE = 'SELECT FROM workers WHERE id = $1 FOR NO KEY UPDATE';
+// A worker that greets, or has done so since the rows were read, is not silent: with its row locked, its newest
+// version decides.
 const LOSE = `
   SELECT ${COLUMNS}, coalesce(r.lost_after_ms, $2::float8) AS "lostAfterMs" ${FROM}
     AND l.worker_id <> ALL($1::uuid[]) AND coalesce(r.lost_after_ms, $2::float8) <= $3::float8
     AND greatest(l.granted_at, w.last_seen_at)
         < now() - coalesce(r.lost_after_ms, $2::float8) * interval '1 millisecond'
-  ${LOCKED} SKIP LOCKED`;
+  ${LOCKED} SKIP LOCKED FOR SHARE OF w SKIP LOCKED`;
 
 const CANCEL = `
   WITH asked AS (
@@ -290,7 +297,7 @@ const CANCEL_ORDERS = `
   SELECT worker_id AS worker, build_id AS build, epoch, cancel->'reason' AS reason
   FROM leases WHERE cancel IS NOT NULL AND lost_at IS NULL AND worker_id = ANY($1::uuid[])`;
 const CURRENT = `
-  SELECT 1 FROM workers WHERE id = $1 AND connected_at = $2 AND disconnected_at IS NULL FOR SHARE`;
+  SELECT 1 FROM workers WHERE id = $1 AND connected_at = $2 AND disconnected_at IS NULL FOR NO KEY UPDATE`;
 const HOLDS = `
   SELECT 1 FROM leases WHERE worker_id = $1 AND build_id = $2 AND epoch = $3 AND lost_at IS NULL`;
 const GONE = `

@@ -17,6 +17,7 @@ import { ModelDatabase, type ModelItem } from '@impgem/testkit';
 import * as fc from 'fast-check';
 import { commitBatch } from '../journal/commit.js';
 import type { IngestItem } from '../journal/ingest.js';
+import type { Tx } from '../platform/index.js';
 import { markConnected, markDeparted, markDraining, markSeen } from '../workers/worker-rows.js';
 import type { Claimant } from './claim.js';
 import { TestFarm } from './testing.js';
@@ -32,7 +33,15 @@ type Command =
   | { kind: 'claim'; worker: number; limit: number; old: boolean }
   | { kind: 'connect' | 'depart' | 'drain' | 'abandon'; worker: number; silent: number }
   | { kind: 'seen'; worker: number; silent: number }
-  | { kind: 'resume'; worker: number; keeps: boolean[]; behind: number; finished: boolean }
+  | {
+      kind: 'resume';
+      worker: number;
+      /** As a connection does it; otherwise the worker stays as silent as it is. */
+      greets: boolean;
+      keeps: boolean[];
+      behind: number;
+      finished: boolean;
+    }
   | { kind: 'refuse'; build: number; stale: boolean; busy: boolean }
   | { kind: 'withdraw'; worker: number; keeps: boolean[]; old: boolean }
   | { kind: 'lose'; connected: number[]; heard: number }
@@ -101,6 +110,7 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     arbitrary: fc.record({
       kind: fc.constant('resume' as const),
       worker: few,
+      greets: fc.boolean(),
       keeps,
       behind: fc.constantFrom(0, 0, 0, 1),
       finished: fc.boolean(),
@@ -313,21 +323,21 @@ class Pair {
   }
 
   #connect(worker: Worker): Act {
+    return {
+      said: `connect ${worker.name}`,
+      sql: () => this.farm.db.transaction((tx) => this.#markConnected(tx, worker)),
+      model: (db) => db.markConnected(worker.id).elsewhere,
+    };
+  }
+
+  async #markConnected(tx: Tx, worker: Worker): Promise<boolean | undefined> {
     const { id, name, labels } = worker;
     const hello = { executor: 'scripted', version: '0', platform: {}, slots: 9 } as Hello;
-    return {
-      said: `connect ${name}`,
-      sql: async () => {
-        const identity = { id, name, secretHash: '', allowedLabels: null };
-        const row = await this.farm.db.transaction((tx) =>
-          markConnected(tx, identity, hello, labels),
-        );
-        if (row) worker.sql.push(row.connectedAt);
-        worker.sql.sort((a, b) => a.getTime() - b.getTime());
-        return row?.elsewhere;
-      },
-      model: (db) => db.markConnected(id).elsewhere,
-    };
+    const identity = { id, name, secretHash: '', allowedLabels: null };
+    const row = await markConnected(tx, identity, hello, labels);
+    if (row) worker.sql.push(row.connectedAt);
+    worker.sql.sort((a, b) => a.getTime() - b.getTime());
+    return row?.elsewhere;
   }
 
   #ofWorker(kind: 'depart' | 'drain' | 'abandon' | 'seen', worker: Worker, silentMs: number): Act {
@@ -383,7 +393,7 @@ class Pair {
   }
 
   #resume(
-    { worker: n, keeps, behind, finished }: Extract<Command, { kind: 'resume' }>,
+    { worker: n, greets, keeps, behind, finished }: Extract<Command, { kind: 'resume' }>,
     sqlIds: ReadonlyMap<string, number>,
   ): Act {
     const worker = this.worker(n);
@@ -400,9 +410,10 @@ class Pair {
       }));
     const here = held.map((one) => ({ ...one, build: sqlIds.get(this.#key(one.build)) ?? 0 }));
     return {
-      said: `resume ${worker.name} ${JSON.stringify(held)}`,
+      said: `${greets ? 'greet' : 'resume'} ${worker.name} ${JSON.stringify(held)}`,
       sql: () =>
         this.farm.db.transaction(async (tx) => {
+          if (greets) await this.#markConnected(tx, worker);
           const { verdicts, events } = await this.farm.leases.resume(
             tx,
             worker,
@@ -411,7 +422,10 @@ class Pair {
           await this.farm.events.append(tx, events);
           return verdictsOf(verdicts);
         }),
-      model: (db) => verdictsOf(db.resume(worker.id, held as HeldBuild[])),
+      model: (db) => {
+        if (greets) db.markConnected(worker.id);
+        return verdictsOf(db.resume(worker.id, held as HeldBuild[]));
+      },
     };
   }
 

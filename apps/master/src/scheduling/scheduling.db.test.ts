@@ -1,10 +1,12 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { FarmError } from '@impgem/kit';
-import type { JournalEvent } from '@impgem/protocol';
+import type { HeldVerdict, Hello, JournalEvent } from '@impgem/protocol';
 import { commitBatch } from '../journal/commit.js';
-import type { Database, Tx } from '../platform/index.js';
+import type { Database, Transaction, Tx } from '../platform/index.js';
+import { markConnected } from '../workers/worker-rows.js';
 import type { Assignment } from './claim.js';
 import { Dispatcher, type Taker } from './dispatcher.js';
+import type { LostLease } from './leases.js';
 import { TestFarm, until } from './testing.js';
 
 let farm: TestFarm;
@@ -28,6 +30,31 @@ const held = (assignment: Assignment | undefined, seq = 0) => ({
 });
 const resume = (worker: { id: string; name: string }, builds: ReturnType<typeof held>[]) =>
   farm.db.transaction(async (tx) => (await farm.leases.resume(tx, worker, builds)).verdicts);
+
+/** As a connection does it. */
+async function greet(
+  worker: { id: string; name: string },
+  builds: ReturnType<typeof held>[],
+  within?: Transaction,
+): Promise<HeldVerdict[]> {
+  const run = async (tx: Transaction) => {
+    const hello = { executor: 'scripted', version: '0', platform: {}, slots: 1 } as Hello;
+    await markConnected(tx, { ...worker, secretHash: '', allowedLabels: null }, hello, []);
+    return (await farm.leases.resume(tx, worker, builds)).verdicts;
+  };
+  return within ? run(within) : farm.db.transaction(run);
+}
+
+const lose = (lostAfterMs: number) =>
+  farm.db.transaction((tx) => farm.leases.lose(tx, [], 100_000, lostAfterMs));
+
+/** How many wait for a lock. */
+async function waiting(): Promise<number> {
+  const rows = await farm.db.query(
+    `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+  );
+  return rows.length;
+}
 
 const cancel = (request: number) =>
   farm.db.transaction((tx) => farm.queue.cancelRequest(tx, request, 'no need', 'token:test'));
@@ -337,6 +364,49 @@ describe('a worker that comes back', () => {
     expect(await resume(worker, [held(assignment, 6)])).toMatchObject([{ verdict: 'stop' }]);
     expect(await farm.build(build)).toMatchObject({ state: 'finished', result: 'retry' });
     expect(await farm.build(again?.build ?? 0)).toMatchObject({ state: 'running' });
+  });
+
+  it('takes back a build that is being given up when its worker greets', async () => {
+    const worker = await farm.worker('just-lost');
+    const request = await farm.submit();
+    const [assignment] = await farm.claim(worker);
+    let greeting: ReturnType<typeof greet> | undefined;
+    await farm.db.transaction(async (tx) => {
+      await farm.leases.lose(tx, [], 0, -60_000);
+      greeting = greet(worker, [{ ...held(assignment), finished: true }]);
+      await until(waiting);
+    });
+    expect(await greeting).toMatchObject([{ verdict: 'continue' }]);
+    expect(await farm.request(request)).toMatchObject({ state: 'claimed', attempts: 0, epoch: 1 });
+  });
+
+  it('does not give up what is of a worker that greets, nor of one that has just done so', async () => {
+    const worker = await farm.worker('just-back');
+    await farm.submit();
+    const [assignment] = await farm.claim(worker);
+    await silence();
+    await farm.db.transaction(async (tx) => {
+      await greet(worker, [held(assignment)], tx);
+      expect(await lose(40_000)).toEqual([]);
+    });
+    await silence();
+    // What is to be given up is read from rows of before the greeting, and locked after it.
+    await farm.db.query('CREATE SCHEMA gated');
+    await farm.db.query(
+      `CREATE VIEW gated.builders AS
+       SELECT * FROM public.builders WHERE (SELECT true FROM pg_advisory_xact_lock_shared(1))`,
+    );
+    let losing: Promise<LostLease[]> | undefined;
+    await farm.db.transaction(async (tx) => {
+      await tx.query('SELECT pg_advisory_xact_lock(1)');
+      losing = farm.db.transaction(async (loser) => {
+        await loser.query('SET LOCAL search_path = gated, public');
+        return farm.leases.lose(loser, [], 40_000, 40_000);
+      });
+      await until(waiting);
+      expect(await greet(worker, [held(assignment)])).toMatchObject([{ verdict: 'continue' }]);
+    });
+    expect(await losing).toEqual([]);
   });
 });
 
