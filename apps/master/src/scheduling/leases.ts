@@ -41,7 +41,8 @@ export type LeaseCancelOutcome = 'cancelling' | 'already-finished' | 'not-found'
  * Who holds what. Rows of leases are always locked before those of builds, steps and requests; only what begins
  * at a waiting request (a claim, taking back a lost build) locks the request first. Before all of them comes the row
  * of the worker: whoever judges all that it has holds it alone, so that nothing is handed to it and nothing of it is
- * given up between two statements; claims share it. Who gives up builds shares it too, but waits for no row.
+ * given up between two statements; claims share it. Who gives up builds shares it too, but waits for no row. Several
+ * leases are locked in the order of their builds.
  */
 @Injectable()
 export class Leases {
@@ -205,16 +206,16 @@ export class Leases {
   }
 
   async #takeBack(
-    tx: Tx,
+    tx: Transaction,
     worker: { id: string; name: string },
     builds: number[],
     epochs: number[],
   ): Promise<NewEvent[]> {
     const requests = await tx.query<{ id: number }>(RECLAIM, [worker.id, builds, epochs]);
     if (requests.length === 0) return [];
-    const rows = await tx.query<{ build: number; request: number; builder: string }>(REOPEN, [
-      requests.map(({ id }) => id),
-    ]);
+    const ids = requests.map(({ id }) => id);
+    tx.send(IN_ORDER, [worker.id, ids]);
+    const rows = await tx.query<{ build: number; request: number; builder: string }>(REOPEN, [ids]);
     return rows.map((row) => ({
       kind: 'build.assigned',
       ...row,
@@ -317,6 +318,10 @@ const RECLAIM = `
   WHERE l.worker_id = $1 AND l.lost_at IS NOT NULL
     AND r.id = l.request_id AND r.state = 'pending' AND r.epoch = l.epoch
   RETURNING r.id`;
+// Those that are taken back and those that it has all along: a batch of its records may hold some, and wait for others.
+const IN_ORDER = `
+  SELECT FROM leases WHERE worker_id = $1 AND (lost_at IS NULL OR request_id = ANY($2::bigint[]))
+  ORDER BY build_id FOR UPDATE`;
 const REOPEN = `
   WITH taken AS (
     UPDATE leases SET lost_at = NULL, granted_at = now() WHERE request_id = ANY($1::bigint[])

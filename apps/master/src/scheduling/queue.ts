@@ -87,15 +87,18 @@ export class Queue {
     reason: string | undefined,
     actor: string,
   ): Promise<CancelOutcome> {
+    tx.send('SAVEPOINT look');
     // Between two looks the request may be claimed, or its attempt may end and it waits again: then another look.
     for (;;) {
       if (await this.#endWaiting(tx, id, reason, actor)) return 'cancelled';
+      tx.send(LET_GO);
       const [request] = await tx.query<{ state: string; build: number | null }>(CLAIMED_BY, [id]);
       if (!request) return 'not-found';
       if (request.state === 'finished') return 'already-finished';
       if (request.build === null) continue;
       const outcome = await this.leases.cancel(tx, request.build, reason, actor);
       if (outcome === 'cancelling') return 'cancelling';
+      tx.send(LET_GO);
     }
   }
 
@@ -163,6 +166,9 @@ const SUBMIT = `
     FROM wishes ORDER BY n`)}
   )
   SELECT n, id, now() AS "submittedAt", pg_notify('queue', ''), pg_notify('events', '') FROM wishes`;
+// A row that was waited for stays locked also when it is not what was looked for any more; the next look is at one
+// whose holder may wait for it.
+const LET_GO = 'ROLLBACK TO SAVEPOINT look';
 const END_PENDING = `
   UPDATE build_requests r SET state = 'finished', result = 'cancelled', finished_at = now()
   FROM builders b WHERE r.id = $1 AND r.state = 'pending' AND b.id = r.builder_id RETURNING b.name AS builder`;

@@ -1,10 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { FarmError } from '@impgem/kit';
-import type { HeldVerdict, Hello, JournalEvent } from '@impgem/protocol';
+import type { BuildEvent, HeldVerdict, Hello, JournalEvent } from '@impgem/protocol';
 import { commitBatch } from '../journal/commit.js';
 import type { Database, Transaction, Tx } from '../platform/index.js';
 import { markConnected } from '../workers/worker-rows.js';
-import type { Assignment } from './claim.js';
+import { claim, type Assignment } from './claim.js';
 import { Dispatcher, type Taker } from './dispatcher.js';
 import type { LostLease } from './leases.js';
 import { TestFarm, until } from './testing.js';
@@ -380,6 +380,43 @@ describe('a worker that comes back', () => {
     expect(await farm.request(request)).toMatchObject({ state: 'claimed', attempts: 0, epoch: 1 });
   });
 
+  it('waits for its records under way, which may be all of a build', async () => {
+    const worker = await farm.worker('fast');
+    await farm.submit();
+    const [assignment] = await farm.claim(worker);
+    const [ref] = refs(assignment ? [assignment] : []);
+    const write = (tx: Transaction, seq: number, event: BuildEvent) => {
+      const record = { type: 'event', ...ref, seq, atMs: 0, event } as JournalEvent;
+      return commitBatch(tx, farm.events, [{ workerId: worker.id, record, checked: undefined }]);
+    };
+    let greeting: ReturnType<typeof greet> | undefined;
+    await farm.db.transaction(async (tx) => {
+      await write(tx, 1, { kind: 'build.started' });
+      greeting = greet(worker, [{ ...held(assignment, 2), finished: true }]);
+      await until(waiting);
+      await write(tx, 2, { kind: 'build.finished', result: 'success' });
+    });
+    expect(await greeting).toMatchObject([{ verdict: 'release' }]);
+  });
+
+  it('has its leases locked in the order in which all lock them, lost ones too', async () => {
+    const worker = await farm.worker('two');
+    await farm.submit();
+    await farm.submit({ lostAfterMs: 30_000 });
+    const [live, lost] = await farm.claim(worker, 2);
+    await silence();
+    expect(await lose(90_000)).toMatchObject([{ build: lost?.build }]);
+    let greeting: ReturnType<typeof greet> | undefined;
+    await farm.db.transaction(async (tx) => {
+      const lock = 'SELECT FROM leases WHERE build_id = $1 FOR UPDATE';
+      await tx.query(lock, [live?.build]);
+      greeting = greet(worker, [held(live), held(lost)]);
+      await until(waiting);
+      await tx.query(lock, [lost?.build]);
+    });
+    expect(await greeting).toMatchObject([{ verdict: 'continue' }, { verdict: 'continue' }]);
+  });
+
   it('does not give up what is of a worker that greets, nor of one that has just done so', async () => {
     const worker = await farm.worker('just-back');
     await farm.submit();
@@ -449,6 +486,28 @@ describe('a cancel', () => {
       'build.finished',
       'request.finished',
     ]);
+  });
+
+  it('waits for a claim under way, and then stands in the way of nobody who ends its build', async () => {
+    const request = await farm.submit();
+    await farm.claim(await farm.worker('before'));
+    await lose(-60_000);
+    const worker = await farm.worker('after');
+    let cancelled: ReturnType<typeof cancel> | undefined;
+    let ending: Promise<void> | undefined;
+    await farm.db.transaction(async (tx) => {
+      await claim(tx, farm.events, worker, 1);
+      cancelled = cancel(request);
+      await until(async () => (await waiting()) === 1);
+      ending = farm.db.transaction(async (ender) => {
+        await ender.query('SELECT FROM leases WHERE request_id = $1 FOR UPDATE', [request]);
+        await until(waiting);
+        await ender.query('UPDATE build_requests SET priority = 0 WHERE id = $1', [request]);
+      });
+      await until(async () => (await waiting()) === 2);
+    });
+    await ending;
+    expect(await cancelled).toBe('cancelling');
   });
 
   it('wins over the retry of a lost worker', async () => {

@@ -123,10 +123,11 @@ export async function findWorker(
 }
 
 // In milliseconds, as JavaScript can hold them: it is compared as the connection's fence.
+// Not FOR UPDATE: who holds leases of the worker and writes its rows twice refers to this one, and would wait.
 const CONNECT = `
   WITH before AS (
     SELECT id, connected_at, disconnected_at, last_seen_at FROM workers
-    WHERE id = $1 AND revoked_at IS NULL AND encode(secret_hash, 'hex') = $2 FOR UPDATE)
+    WHERE id = $1 AND revoked_at IS NULL AND encode(secret_hash, 'hex') = $2 FOR NO KEY UPDATE)
   UPDATE workers w SET executor = $3, version = $4, platform = $5::jsonb, slots = $6, labels = $7,
     draining = false, disconnected_at = NULL, last_seen_at = now(),
     connected_at = greatest(date_trunc('milliseconds', clock_timestamp()),

@@ -134,4 +134,4 @@ const GET = `${SELECT} WHERE w.name = $1 ORDER BY w.revoked_at DESC NULLS FIRST 
 // Before the leases, like a hello does: the two exclude each other.
 const FIND = `
   SELECT id, (SELECT id FROM farm) AS farm FROM workers
-  WHERE name = $1 AND revoked_at IS NULL FOR UPDATE`;
+  WHERE name = $1 AND revoked_at IS NULL FOR NO KEY UPDATE`;
