@@ -113,6 +113,24 @@ describe('ingest', () => {
     expect(steps[0]?.startedAt).toEqual(NOW);
   });
 
+  it('makes of two ends of a step in one batch what it makes of them in two', () => {
+    const log = { bytes: 0, sha256: {} };
+    const reason = { code: 'engine-unavailable', message: 'gone' };
+    const end = { kind: 'step.finished', step: 0, log } as const;
+    const batch = [
+      event(1, { ...end, result: 'exception', reason, exitCode: 2 }),
+      event(2, { ...end, result: 'retry' }),
+    ];
+    const row = lease(0, [[0, 'one', 'run', 0, 0]]);
+    const { steps } = ingest(
+      batch.map((record) => item(record)),
+      [row],
+      NOW,
+    );
+    // What the second leaves out stays as it is in the row.
+    expect(steps).toMatchObject([{ result: 'retry', reason, exitCode: 2 }]);
+  });
+
   it('tells the end to the connection that sent it last', () => {
     const [started, ended] = journal(0).slice(-2);
     const row = lease(2, [[0, 'one', 'run', 0, 0]]);

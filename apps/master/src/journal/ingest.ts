@@ -292,11 +292,12 @@ class AttemptTurn {
     if (log.bytes !== step.logBytes)
       return `the log of step ${event.step} has ${log.bytes} bytes there and ${step.logBytes} here`;
     const logSha256 = log.sha256 as Record<string, string>;
+    // What a second end of a step leaves out stays as it is, be it in this batch or in the next.
     Object.assign(step, {
       state: 'finished',
       result,
-      reason,
-      exitCode,
+      reason: reason ?? step.reason,
+      exitCode: exitCode ?? step.exitCode,
       finishedAt: at,
       logSha256,
     } satisfies Partial<StepPatch>);
