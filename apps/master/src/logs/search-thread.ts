@@ -29,6 +29,9 @@ export interface SearchAnswer {
   resume: number;
 }
 
+/** What the thread says: once that it has begun, then an answer to each batch. */
+export type SearchMessage = 'begun' | SearchAnswer;
+
 const NEWLINE = 0x0a;
 const { query, limit, line } = workerData as SearchTask;
 const matcher = new LineMatcher(query, (number) => (line[0] = number));
@@ -44,9 +47,14 @@ parentPort?.on('message', ({ chunks, data, from, end, last }: SearchBatch) => {
   const matches = matcher.feed(inflated, last, wanted);
   wanted -= matches.length;
   const resume = matcher.idle ? end : matcher.resume;
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
-  parentPort?.postMessage({ matches, resume } satisfies SearchAnswer);
+  say({ matches, resume });
 });
+say('begun');
+
+function say(message: SearchMessage): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port between threads has no origin
+  parentPort?.postMessage(message);
+}
 
 /** The chunk from a byte of the log on. */
 function behind(from: number, chunk: SearchChunk): SearchChunk {

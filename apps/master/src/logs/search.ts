@@ -9,7 +9,7 @@ import type { StoredChunk } from './chunk.js';
 import { isUnicode, type LineMatch, type SearchQuery } from './line-matcher.js';
 import type { LogRef } from './log-rows.js';
 import { Logs } from './logs.js';
-import type { SearchAnswer, SearchBatch, SearchTask } from './search-thread.js';
+import type { SearchAnswer, SearchBatch, SearchMessage, SearchTask } from './search-thread.js';
 
 export interface Search extends SearchQuery {
   /** Only what came on this stream. */
@@ -32,8 +32,10 @@ export interface Found {
 
 /** After so long a search answers with what it has, and where to go on. */
 const BUDGET_MS = 2000;
-/** A thread that is silent for so long hangs in an expression. */
+/** A thread that has begun and is silent for so long hangs in an expression. */
 const HANG_MS = 2000;
+/** A thread that has not begun after so long: the machine has too much to do. */
+const START_MS = 30_000;
 /** Before compression, sent to a thread at once. */
 const BATCH_BYTES = 1024 * 1024;
 /** Sent and not answered yet: the next one is read while one is searched. */
@@ -47,7 +49,7 @@ const QUEUE = 16;
 const MEMORY = { maxOldGenerationSizeMb: 256 };
 
 // A thread runs what is built; tests run this file as it is written.
-const THREAD = new URL(
+export const THREAD = new URL(
   import.meta.url.endsWith('.ts') ? '../../bundle/search-thread.js' : './search-thread.js',
   import.meta.url,
 );
@@ -144,23 +146,26 @@ export class LogSearch {
 }
 
 /** One thread, for one search. What is sent is answered in order. */
-class SearchThread {
+export class SearchThread {
   readonly #thread: Worker;
   readonly #line = new Float64Array(new SharedArrayBuffer(8));
   readonly #answers: SearchAnswer[] = [];
+  readonly #begun = deferred();
   #arrived = deferred();
   #failure: unknown;
   pending = 0;
 
-  constructor({ text, regex, ignoreCase, limit }: Search) {
+  constructor({ text, regex, ignoreCase, limit }: SearchQuery & { limit: number }, file = THREAD) {
     const task: SearchTask = { query: { text, regex, ignoreCase }, limit, line: this.#line };
-    this.#thread = new Worker(THREAD, { workerData: task, resourceLimits: MEMORY });
-    this.#thread.on('message', (answer: SearchAnswer) => {
-      this.#answers.push(answer);
+    this.#thread = new Worker(file, { workerData: task, resourceLimits: MEMORY });
+    this.#thread.on('message', (message: SearchMessage) => {
+      if (message === 'begun') return this.#begun.resolve();
+      this.#answers.push(message);
       this.#arrived.resolve();
     });
     this.#thread.on('error', (error) => {
       this.#failure = error;
+      this.#begun.resolve();
       this.#arrived.resolve();
     });
   }
@@ -182,14 +187,11 @@ class SearchThread {
 
   /** The answer to the first of what is pending. */
   async answer(): Promise<SearchAnswer> {
-    if (this.#answers.length === 0 && this.#failure === undefined) {
-      const over = new AbortController();
-      await Promise.race([
-        this.#arrived.promise,
-        sleep(HANG_MS, undefined, { signal: over.signal }).catch(() => undefined),
-      ]);
-      over.abort();
-    }
+    // Two waits: how long a thread takes to begin says nothing of the expression.
+    if (!(await within(START_MS, this.#begun.promise)))
+      throw new FarmError('too-many-requests', 'the search could not begin; try again later');
+    if (this.#answers.length === 0 && this.#failure === undefined)
+      await within(HANG_MS, this.#arrived.promise);
     if (this.#failure !== undefined) throw this.#failure;
     const answer = this.#answers.shift();
     if (!answer)
@@ -205,6 +207,15 @@ class SearchThread {
   async end(): Promise<void> {
     await this.#thread.terminate();
   }
+}
+
+/** Whether the promise is settled before so long. */
+async function within(ms: number, promise: Promise<void>): Promise<boolean> {
+  const over = new AbortController();
+  const late = sleep(ms, false, { signal: over.signal }).catch(() => false);
+  const inTime = await Promise.race([promise.then(() => true), late]);
+  over.abort();
+  return inTime;
 }
 
 /** Says where an expression is wrong, which the engine does not. */
