@@ -1,17 +1,18 @@
 import type { Assign, Reason } from '@impgem/protocol';
 import { FarmError, invariant } from '@impgem/kit';
 import {
-  mkdir,
-  open,
-  readFile,
-  rename,
-  rm,
-  rmdir,
-  unlink,
-  writeFile,
-  type FileHandle,
-} from 'node:fs/promises';
+  closeSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  unlinkSync,
+  write,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { readFile, rm, rmdir, unlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { Budget } from './budget.js';
 import {
   advance,
@@ -27,6 +28,14 @@ import { readExactly, scan, segmentPath, type Segment } from './segment.js';
 
 /** A journal goes on in a new file from here on, so that what is acknowledged can be given back. */
 export const SEGMENT_BYTES = 8 * 1024 * 1024;
+
+/**
+ * So much is written without a turn through the thread pool, as are files made and removed: the kernel takes that into
+ * its memory within microseconds, and the turn costs ten times as much, twenty times for each build. Removing a folder
+ * is another matter: it may wait for the file system's own journal.
+ */
+const SYNC_BYTES = 64 * 1024;
+const writeLong = promisify(write);
 
 const META = 'meta.json';
 const LAUNCH = 'launch.json';
@@ -88,7 +97,8 @@ export class Journal {
   launch: Launch | undefined;
   private queue: Pending[] = [];
   private writing: Promise<void> | undefined;
-  private file: FileHandle | undefined;
+  /** The descriptor of the last segment, once something was written into it. */
+  private file: number | undefined;
   private acked = 0;
   private closed = false;
   private broken: unknown;
@@ -117,9 +127,9 @@ export class Journal {
     budget: Budget,
     segmentBytes = SEGMENT_BYTES,
   ): Promise<Journal> {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     // One that is torn by the death of the process is taken for none: nothing of the build was done yet.
-    await writeFile(join(folder, META), JSON.stringify(meta), { mode: 0o600 });
+    writeFileSync(join(folder, META), JSON.stringify(meta), { mode: 0o600 });
     return new Journal(folder, meta, budget, [], NOTHING, segmentBytes);
   }
 
@@ -150,7 +160,7 @@ export class Journal {
   /** Notes that a step is about to run. Settles when that is with the operating system: not before may it run. */
   async noteLaunch(launch: Launch): Promise<void> {
     this.launch = launch;
-    await replace(join(this.folder, LAUNCH), JSON.stringify(launch));
+    replace(join(this.folder, LAUNCH), JSON.stringify(launch));
   }
 
   /** Notes that the launched step is about to be stopped; to have settled before a signal is sent to it. */
@@ -198,6 +208,8 @@ export class Journal {
   }
 
   private async write(): Promise<void> {
+    // A moment later, so that what is said at once is written at once.
+    await Promise.resolve();
     try {
       while (this.queue.length > 0) {
         const batch = this.queue.splice(0, 64);
@@ -222,15 +234,17 @@ export class Journal {
 
   private async writeBatch(batch: Pending[]): Promise<void> {
     const firstSeq = batch[0]?.seq ?? 0;
-    const segment = await this.segmentFor(firstSeq);
+    const segment = this.segmentFor(firstSeq);
     const buffers = batch.map(({ bytes }) => bytes);
     const size = buffers.reduce((total, { length }) => total + length, 0);
-    invariant(this.file, 'a segment is open while the journal is written');
+    invariant(this.file !== undefined, 'a segment is open while the journal is written');
     const whole = Buffer.concat(buffers);
     let done = 0;
     while (done < size) {
-      const { bytesWritten } = await this.file.write(whole, done, size - done);
-      done += bytesWritten;
+      done +=
+        size <= SYNC_BYTES
+          ? writeSync(this.file, whole, done, size - done)
+          : (await writeLong(this.file, whole, done, size - done)).bytesWritten;
     }
     this.budget.take(size);
     segment.size += size;
@@ -255,18 +269,17 @@ export class Journal {
   }
 
   /** The segment that takes the next record: the last one, or a new one when that is full. */
-  private async segmentFor(first: number): Promise<Segment> {
+  private segmentFor(first: number): Segment {
     const last = this.segments.at(-1);
     if (last && last.size < this.segmentBytes) {
-      this.file ??= await open(last.path, 'a');
+      this.file ??= openSync(last.path, 'a');
       return last;
     }
-    await this.file?.close();
-    this.file = undefined;
+    this.closeFile();
     const path = segmentPath(this.folder, first);
-    this.file = await open(path, 'ax', 0o600);
+    this.file = openSync(path, 'ax', 0o600);
     const head = encodeRecord(first - 1, { kind: 'checkpoint', progress: this.progress });
-    await this.file.write(head);
+    writeSync(this.file, head);
     this.budget.take(head.length);
     const segment = { path, first, last: first - 1, size: head.length, held: head.length };
     this.segments.push(segment);
@@ -367,7 +380,11 @@ export class Journal {
   async close(): Promise<void> {
     this.closed = true;
     await this.flushed();
-    await this.file?.close();
+    this.closeFile();
+  }
+
+  private closeFile(): void {
+    if (this.file !== undefined) closeSync(this.file);
     this.file = undefined;
   }
 
@@ -376,14 +393,14 @@ export class Journal {
     await this.close();
     const names = [LAUNCH, ...this.segments.map(({ path }) => basename(path))];
     for (const segment of this.segments.splice(0)) this.giveBack(segment);
-    await unlink(join(this.folder, META)).catch(ignoreMissing);
+    remove(join(this.folder, META));
     await removeFolder(this.folder, names);
   }
 }
 
-async function replace(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text, { mode: 0o600 });
-  await rename(`${path}.new`, path);
+function replace(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
 }
 
 async function readLaunch(folder: string): Promise<Launch | undefined> {
@@ -399,10 +416,18 @@ async function readLaunch(folder: string): Promise<Launch | undefined> {
 /** Removes a folder of which the names are known that may be in it; whatever else is there goes too. */
 async function removeFolder(folder: string, names: readonly string[]): Promise<void> {
   try {
-    await Promise.all(names.map((name) => unlink(join(folder, name)).catch(ignoreMissing)));
+    for (const name of names) remove(join(folder, name));
     await rmdir(folder);
   } catch {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function remove(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    ignoreMissing(error as NodeJS.ErrnoException);
   }
 }
 

@@ -1,5 +1,6 @@
 import { FarmError, invariant } from '@impgem/kit';
 import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
 import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfCancelled, unlessCancelled } from '../cancelled.js';
@@ -27,7 +28,8 @@ const folderOf = ({ folder }: HostWorkspace, id: string): string => join(folder,
 
 /**
  * Runs steps as processes of this machine, as the worker's user: no isolation, so only where the worker's own
- * config asks for it. No memory limit either; `out-of-memory` is never told here, since a death by signal 9
+ * config asks for it. Folders are made and small files handled by calls that wait: the kernel does each in its memory
+ * within microseconds, and a turn through the thread pool costs ten times that. No memory limit either; `out-of-memory` is never told here, since a death by signal 9
  * does not say who sent it.
  *
  * A step's id is `<identity>-<build>-<epoch>-<random>`: folder name, marker in the environment, and what a
@@ -81,7 +83,7 @@ export class HostExecutor implements Executor {
     const { sink, signal, launching } = order;
     throwIfCancelled(signal);
     const id = this.#idOf(workspace.attempt);
-    const cwd = await this.#workdir(workspace, step.workdir);
+    const cwd = this.#workdir(workspace, step.workdir);
     const running = await HostStep.start({
       launcher: this.#launcher,
       launching,
@@ -151,8 +153,8 @@ export class HostExecutor implements Executor {
   async #make(workspace: HostWorkspace): Promise<void> {
     const { folder, work } = workspace;
     try {
-      await mkdir(work, { recursive: true, mode: 0o700 });
-      await mkdir(join(folder, 'home'), { recursive: true, mode: 0o700 });
+      mkdirSync(work, { recursive: true, mode: 0o700 });
+      mkdirSync(join(folder, 'home'), { recursive: true, mode: 0o700 });
     } catch (cause) {
       await rm(folder, { recursive: true, force: true });
       this.#live.delete(this.#prefixOf(workspace.attempt));
@@ -162,14 +164,14 @@ export class HostExecutor implements Executor {
   }
 
   /** Made when it is not there, as the engine does for a container. */
-  async #workdir(workspace: HostWorkspace, workdir = '.'): Promise<string> {
+  #workdir(workspace: HostWorkspace, workdir = '.'): string {
     const path = join(workspace.work, workdir);
     if (path !== workspace.work && !path.startsWith(`${workspace.work}/`)) {
       const message = `the workdir ${JSON.stringify(workdir)} leaves the workspace`;
       throw new FarmError('workspace-error', message);
     }
     try {
-      await mkdir(path, { recursive: true });
+      mkdirSync(path, { recursive: true });
       return path;
     } catch (cause) {
       throw new FarmError('workspace-error', `the workdir: ${String(cause)}`, {}, { cause });

@@ -1,5 +1,6 @@
 import { deferred, FarmError } from '@impgem/kit';
-import { mkdir, open, rm, rmdir, stat, unlink } from 'node:fs/promises';
+import { mkdirSync, unlinkSync } from 'node:fs';
+import { open, rm, rmdir, stat } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -45,9 +46,9 @@ export class HostStep implements RunningStep {
   /** Rejects with a `FarmError` when the step cannot be started; nothing is left then. */
   static async start(order: HostStepOrder): Promise<HostStep> {
     const { launcher, launching, id, run, cwd, env, folder, sink } = order;
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     let process: StepProcess | undefined;
-    const tail = await FileTail.open(folder, sink, {
+    const tail = FileTail.open(folder, sink, {
       hold: () => process?.hold(),
       release: () => process?.release(),
     });
@@ -77,7 +78,7 @@ export class HostStep implements RunningStep {
     const process = inherit(folder, found.id);
     // Frozen since its output was behind, it may be.
     process.release();
-    const tail = await FileTail.open(folder, sink, process);
+    const tail = FileTail.open(folder, sink, process);
     return new HostStep(order, process, tail, found.exit !== undefined);
   }
 
@@ -146,7 +147,7 @@ const FILES = ['stdout', 'stderr', 'process', 'exit'];
 
 async function remove(folder: string): Promise<void> {
   try {
-    await Promise.all(FILES.map((name) => unlink(join(folder, name))));
+    for (const name of FILES) unlinkSync(join(folder, name));
     await rmdir(folder);
   } catch {
     await rm(folder, { recursive: true, force: true });
