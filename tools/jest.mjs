@@ -1,12 +1,13 @@
 #!/usr/bin/env node
-// Runs the tests of the project in the current folder, of one kind:
+// Runs the tests of the project in the current folder, or of all at the root, of one kind:
 //   node ../../tools/jest.mjs [--kind unit|db|docker|e2e|sim] [jest arguments]
 // The kind is told from the file name: x.test.ts is a unit test (no I/O), x.db.test.ts needs Postgres,
-// x.docker.test.ts a Docker Engine, x.e2e.test.ts the built programs, x.sim.test.ts the built simulation. With IMPGEM_TEST_RESULTS, the results are
+// x.docker.test.ts a Docker Engine, x.e2e.test.ts the built programs, x.sim.test.ts the built simulation. With
+// IMPGEM_TEST_RESULTS, the results are
 // also written into that folder, as JSON, for whoever counts them.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const args = process.argv.slice(2);
@@ -14,6 +15,9 @@ const at = args.indexOf('--kind');
 const kind = at < 0 ? 'unit' : args.splice(at, 2)[1];
 const jest = createRequire(import.meta.url).resolve('jest/bin/jest');
 const config = fileURLToPath(new URL('../jest.config.mjs', import.meta.url));
+const root = fileURLToPath(new URL('..', import.meta.url));
+// at the root: all projects, and not what farms and engines keep in .impgem
+const roots = process.cwd() === resolve(root) ? ['apps', 'libs', 'e2e', 'bench'] : ['.'];
 const results = process.env.IMPGEM_TEST_RESULTS;
 const file = `${process.cwd().replaceAll('/', '_')}-${kind}-${process.pid}.json`;
 const run = spawnSync(
@@ -26,6 +30,7 @@ const run = spawnSync(
     config,
     '--rootDir',
     process.cwd(),
+    ...roots.flatMap((folder) => ['--roots', resolve(folder)]),
     ...(results ? ['--json', `--outputFile=${join(results, file)}`] : []),
     ...args,
   ],

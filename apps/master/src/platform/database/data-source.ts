@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { DataSource, getMetadataArgsStorage } from 'typeorm';
 import { applicationName } from './embedded-postgres.js';
 import { types } from './database.js';
@@ -13,6 +14,8 @@ export const MIGRATIONS_TABLE = 'migrations';
 export function dataSource(url: string): DataSource {
   return new DataSource({
     type: 'postgres',
+    // by itself it would look for a package, and a bundle has none
+    driver: pg,
     url,
     applicationName: applicationName(),
     poolSize: 5,
@@ -30,6 +33,8 @@ export function dataSource(url: string): DataSource {
 export function migrationSource(url: string, migrations = MIGRATIONS): DataSource {
   return new DataSource({
     type: 'postgres',
+    // by itself it would look for a package, and a bundle has none
+    driver: pg,
     url,
     applicationName: applicationName(),
     poolSize: 2,

@@ -1,5 +1,6 @@
 import cookie from '@fastify/cookie';
 import helmet from '@fastify/helmet';
+import { loadPackage } from '@nestjs/common/internal';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { FastifyInstance } from 'fastify';
 import { FarmError } from '@impgem/kit';
@@ -67,6 +68,8 @@ export async function prepareHttp(
   http.addContentTypeParser(YAML, { parseAs: 'string' }, (_request, body, done) =>
     done(null, body),
   );
+  // The adapter would look for a package, and a bundle has none: from here it takes ours.
+  await loadPackage('ws', 'WsAdapter', () => import('ws'));
   app.useWebSocketAdapter(new FarmWsAdapter(app));
   app.useGlobalPipes(validationPipe());
   app.useGlobalFilters(new ProblemFilter());
