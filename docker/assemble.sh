@@ -2,8 +2,9 @@
 # What both images are made from, in one layer that holds nothing else: /out/master and /out/worker. Kept in one step
 # because the builder writes every layer to its disk, and that takes longer for all packages than installing them.
 set -eu
-npm ci -w apps/master -w apps/worker -w apps/cli -w apps/web --ignore-scripts --no-audit --no-fund \
-  --no-update-notifier --loglevel=error --cache /tmp/npm
+# What makes the programs counts as theirs; what tests and checks them is left out.
+npm ci --omit=dev -w apps/master -w apps/worker -w apps/cli -w apps/web --ignore-scripts --no-audit \
+  --no-fund --no-update-notifier --loglevel=error --cache /tmp/npm
 for app in master worker cli web; do
   npm run -s build -w "apps/$app"
 done

@@ -109,7 +109,7 @@ describe('docker-compose.yml', () => {
     expect(user.trim()).not.toBe('0');
 
     // workers first: they remove their holders and networks when they stop
-    await compose('stop', '--timeout', '30', 'worker-1', 'worker-2');
+    await compose('stop', '--timeout', '60', 'worker-1', 'worker-2');
     const { labels } = {
       labels: (await docker.listContainers({ all: true })).map(({ Labels }) => Labels),
     };

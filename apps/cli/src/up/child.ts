@@ -7,9 +7,12 @@ import { FarmError } from '@impgem/kit';
 import { inherited } from '../config.js';
 import { Interrupted } from '../exit-codes.js';
 
-/** How long a program has for a graceful stop, then for a quick one, in milliseconds. */
-const GRACE_MS = 10_000;
-const QUICK_MS = 8000;
+/**
+ * How long a program has for a graceful stop, then for a quick one, in milliseconds. A worker gives its builds 20 s to
+ * end and its engine 20 s to remove what was made for them: one that is killed before leaves that behind.
+ */
+export const GRACE_MS = 10_000;
+export const QUICK_MS = 45_000;
 /** Lines of its log that are shown when it fails. */
 const TAIL = 8;
 

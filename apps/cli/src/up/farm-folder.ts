@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UsageError } from '../exit-codes.js';
+import { GRACE_MS, QUICK_MS } from './child.js';
 
 interface Running {
   /** Of `impgem up`. */
@@ -71,11 +72,14 @@ function isOurs(pid: number, what: string): boolean {
 }
 
 async function end(pid: number, file: string): Promise<void> {
-  for (const signal of ['SIGTERM', 'SIGTERM', 'SIGKILL'] as const) {
+  for (const [signal, ms] of [
+    ['SIGTERM', GRACE_MS],
+    ['SIGTERM', QUICK_MS],
+    ['SIGKILL', GRACE_MS],
+  ] as const) {
     process.kill(pid, signal);
-    for (let i = 0; i < 100; i++) {
+    for (const until = Date.now() + ms; Date.now() < until; await sleep(100)) {
       if (!isOurs(pid, file)) return;
-      await sleep(100);
     }
   }
 }
