@@ -1,10 +1,10 @@
 import type { Assign, Reason } from '@impgem/protocol';
 import { FarmError, invariant } from '@impgem/kit';
 import {
+  appendFileSync,
   closeSync,
   mkdirSync,
   openSync,
-  renameSync,
   unlinkSync,
   write,
   writeFileSync,
@@ -38,6 +38,10 @@ const SYNC_BYTES = 64 * 1024;
 const writeLong = promisify(write);
 
 const META = 'meta.json';
+/**
+ * One note a line, and the last one counts. They are added, since a file that is put in the place of another is written
+ * to the disk at once by some file systems (ext4's auto_da_alloc), which takes longer than all else of a step's begin.
+ */
 const LAUNCH = 'launch.json';
 /** What was written last is kept in memory, so that it need not be read again to be sent: so many bytes of it. */
 const RECENT_BYTES = 1024 * 1024;
@@ -160,7 +164,7 @@ export class Journal {
   /** Notes that a step is about to run. Settles when that is with the operating system: not before may it run. */
   async noteLaunch(launch: Launch): Promise<void> {
     this.launch = launch;
-    replace(join(this.folder, LAUNCH), JSON.stringify(launch));
+    appendFileSync(join(this.folder, LAUNCH), `\n${JSON.stringify(launch)}`, { mode: 0o600 });
   }
 
   /** Notes that the launched step is about to be stopped; to have settled before a signal is sent to it. */
@@ -398,19 +402,20 @@ export class Journal {
   }
 }
 
-function replace(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
-}
-
+/** The last note that is whole: one that the process' death cut off was not heeded yet. */
 async function readLaunch(folder: string): Promise<Launch | undefined> {
-  try {
-    return JSON.parse(await readFile(join(folder, LAUNCH), 'utf8')) as Launch;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    // Damaged: any step may have run.
-    return { step: Number.MAX_SAFE_INTEGER, ref: '' };
+  const text = await readFile(join(folder, LAUNCH), 'utf8').catch((error: unknown) => {
+    ignoreMissing(error as NodeJS.ErrnoException);
+    return '';
+  });
+  for (const line of text.split('\n').toReversed()) {
+    try {
+      return JSON.parse(line) as Launch;
+    } catch {
+      // Torn, or empty.
+    }
   }
+  return undefined;
 }
 
 /** Removes a folder of which the names are known that may be in it; whatever else is there goes too. */
