@@ -1,5 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync, watch } from 'node:fs';
+import { watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import type { OutputSink } from '../executor.js';
 
 /** Stops and resumes the writer. */
@@ -15,9 +17,10 @@ const LOW = 4 * 1024 * 1024;
 
 interface Tail {
   stream: 'stdout' | 'stderr';
-  /** Its descriptor. */
-  file: number;
+  file: FileHandle;
   at: number;
+  /** Used again as long as pieces are copied out of it. */
+  buffer: Buffer | undefined;
 }
 
 /**
@@ -35,15 +38,20 @@ export class FileTail {
   #dirty = true;
   #wake = (): void => {};
 
-  static open(folder: string, sink: OutputSink, brake: Brake): FileTail {
+  static async open(folder: string, sink: OutputSink, brake: Brake): Promise<FileTail> {
     const tails: Tail[] = [];
     try {
       for (const stream of ['stdout', 'stderr'] as const) {
-        tails.push({ stream, file: openSync(`${folder}/${stream}`, 'a+', 0o600), at: 0 });
+        tails.push({
+          stream,
+          file: await open(`${folder}/${stream}`, 'a+', 0o600),
+          at: 0,
+          buffer: undefined,
+        });
       }
       return new FileTail(folder, tails, sink, brake);
     } catch (error) {
-      for (const { file } of tails) closeSync(file);
+      for (const { file } of tails) await file.close();
       throw error;
     }
   }
@@ -96,7 +104,7 @@ export class FileTail {
     } finally {
       this.letGo();
       this.#watcher.close();
-      for (const { file } of this.tails) closeSync(file);
+      for (const { file } of this.tails) await file.close();
     }
   }
 
@@ -105,22 +113,22 @@ export class FileTail {
     for (let more = true; more;) {
       more = false;
       for (const tail of this.tails) {
-        const piece = next(tail);
+        const piece = await next(tail);
         if (piece.length === 0) continue;
         tail.at += piece.length;
         more = true;
         const taken = this.sink(tail.stream, piece);
         await taken;
         // A short one that was taken at once was all there was.
-        if (taken !== undefined || this.#held || piece.length === PIECE) this.#weigh();
+        if (taken !== undefined || this.#held || piece.length === PIECE) await this.#weigh();
       }
     }
   }
 
-  #weigh(): void {
+  async #weigh(): Promise<void> {
     if (!this.brake || this.#finished) return;
     let behind = 0;
-    for (const { file, at } of this.tails) behind += fstatSync(file).size - at;
+    for (const { file, at } of this.tails) behind += (await file.stat()).size - at;
     if (!this.#held && behind > HIGH) this.brake.hold();
     else if (this.#held && behind < LOW) this.brake.release();
     else return;
@@ -128,14 +136,11 @@ export class FileTail {
   }
 }
 
-/** What pieces are read into: one for all tails, since a reading is over before another begins. */
-let scratch = Buffer.allocUnsafe(PIECE);
-
 /** The next bytes, for the sink to keep; none at the end. Big pieces are not copied. */
-function next({ file, at }: Tail): Buffer {
-  const length = readSync(file, scratch, 0, PIECE, at);
-  const piece = scratch.subarray(0, length);
-  if (length <= PIECE / 4) return Buffer.from(piece);
-  scratch = Buffer.allocUnsafe(PIECE);
-  return piece;
+async function next(tail: Tail): Promise<Buffer> {
+  const buffer = (tail.buffer ??= Buffer.allocUnsafe(PIECE));
+  const { bytesRead } = await tail.file.read(buffer, 0, PIECE, tail.at);
+  if (bytesRead <= PIECE / 4) return Buffer.from(buffer.subarray(0, bytesRead));
+  tail.buffer = undefined;
+  return buffer.subarray(0, bytesRead);
 }

@@ -48,7 +48,7 @@ export class HostStep implements RunningStep {
     const { launcher, launching, id, run, cwd, env, folder, sink } = order;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     let process: StepProcess | undefined;
-    const tail = FileTail.open(folder, sink, {
+    const tail = await FileTail.open(folder, sink, {
       hold: () => process?.hold(),
       release: () => process?.release(),
     });
@@ -78,7 +78,7 @@ export class HostStep implements RunningStep {
     const process = inherit(folder, found.id);
     // Frozen since its output was behind, it may be.
     process.release();
-    const tail = FileTail.open(folder, sink, process);
+    const tail = await FileTail.open(folder, sink, process);
     return new HostStep(order, process, tail, found.exit !== undefined);
   }
 
