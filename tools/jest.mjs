@@ -3,8 +3,7 @@
 //   node ../../tools/jest.mjs [--kind unit|db|docker|e2e|sim] [jest arguments]
 // The kind is told from the file name: x.test.ts is a unit test (no I/O), x.db.test.ts needs Postgres,
 // x.docker.test.ts a Docker Engine, x.e2e.test.ts the built programs, x.sim.test.ts the built simulation. With
-// IMPGEM_TEST_RESULTS, the results are
-// also written into that folder, as JSON, for whoever counts them.
+// IMPGEM_TEST_RESULTS, the results are also written into that folder, as JSON, for whoever counts them.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';

@@ -28,9 +28,11 @@ const folderOf = ({ folder }: HostWorkspace, id: string): string => join(folder,
 
 /**
  * Runs steps as processes of this machine, as the worker's user: no isolation, so only where the worker's own
- * config asks for it. Folders are made and small files handled by calls that wait: the kernel does each in its memory
- * within microseconds, and a turn through the thread pool costs ten times that. No memory limit either; `out-of-memory` is never told here, since a death by signal 9
+ * config asks for it. No memory limit either; `out-of-memory` is never told here, since a death by signal 9
  * does not say who sent it.
+ *
+ * Folders are made and small files removed by calls that wait: the kernel does each in its memory within microseconds,
+ * and a turn through the thread pool costs ten times that.
  *
  * A step's id is `<identity>-<build>-<epoch>-<random>`: folder name, marker in the environment, and what a
  * sweep goes by.
