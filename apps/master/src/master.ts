@@ -17,6 +17,7 @@ import {
 } from './platform/database/embedded-postgres.js';
 import { migrate } from './platform/database/migrate.js';
 import { waitForDatabase } from './platform/database/wait-for-database.js';
+import { idleConnections } from './platform/http/idle-connections.js';
 import { openWaitingRoom, portError } from './platform/http/waiting-room.js';
 
 const log = logger('master');
@@ -80,7 +81,17 @@ export async function startMaster(
     const dataSource = await entitiesOf(url).initialize();
     endings.push('entities', () => dataSource.destroy());
     const app = await createApp({ config, database, dataSource, lifecycle });
-    endings.push('application', () => closeApp(app, config.limits.stopMs / 2));
+    const { server } = app.getHttpAdapter().getInstance();
+    const closeIdle = idleConnections(server);
+    endings.push('application', async () => {
+      // downloads and viewers that are still there by then are cut
+      const cut = setTimeout(() => server.closeAllConnections(), config.limits.stopMs / 2);
+      const stopClosing = closeIdle();
+      await app.close().finally(() => {
+        stopClosing();
+        clearTimeout(cut);
+      });
+    });
     await app.init();
     signal.throwIfAborted();
     await closeRoom();
@@ -107,13 +118,6 @@ export async function startMaster(
     await endings.run();
     throw error;
   }
-}
-
-/** Downloads and viewers that are still there after `graceMs` are cut. */
-async function closeApp(app: NestFastifyApplication, graceMs: number): Promise<void> {
-  const { server } = app.getHttpAdapter().getInstance();
-  const timer = setTimeout(() => server.closeAllConnections(), graceMs);
-  await app.close().finally(() => clearTimeout(timer));
 }
 
 export interface StartOptions {

@@ -9,7 +9,7 @@ import type { Page, Problem, Token } from '@impgem/client';
 import { testDatabase } from '@impgem/testkit';
 import { testMaster, type CallOptions, type TestMaster } from '../../testing.js';
 import { startMaster } from '../../master.js';
-import { withConfig } from '../config.js';
+import { readConfig, withConfig } from '../config.js';
 import { setLogLevel } from '../logging.js';
 import { openApiDocument } from './openapi.js';
 
@@ -19,6 +19,11 @@ beforeAll(async () => {
   master = await testMaster();
 });
 afterAll(() => master.stop());
+
+/** Who is waited for in vain when it stops fails the test. */
+function patientMaster(): Promise<TestMaster> {
+  return testMaster({ limits: { ...readConfig({}).limits, stopMs: 3_600_000 } });
+}
 
 async function problem(method: string, path: string, options?: CallOptions): Promise<Problem> {
   const answer = await master.call(method, path, options);
@@ -177,6 +182,23 @@ describe('a stop', () => {
 });
 
 describe('a stop of open sockets', () => {
+  it('waits for nobody who asks nothing', async () => {
+    const stopped = await patientMaster();
+    const silent = connect(Number(new URL(stopped.url).port), '127.0.0.1');
+    await once(silent, 'connect');
+    const closed = once(silent, 'close');
+    await stopped.stop();
+    await closed;
+  });
+
+  it('waits for an answer that is under way, and not for the next question', async () => {
+    const stopped = await patientMaster();
+    const answer = await stopped.call('GET', '/api/docs/swagger-ui-bundle.js', { token: null });
+    const end = stopped.stop();
+    expect((await answer.text()).length).toBeGreaterThan(1_000_000);
+    await end;
+  });
+
   it('closes viewers with 1001', async () => {
     const stopped = await testMaster();
     const socket = new WebSocket(new URL('/api/v1/live', stopped.url.replace('http', 'ws')), {
