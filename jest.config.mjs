@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 const kind = process.env.IMPGEM_TEST_KIND ?? 'unit';
-const named = `\\.(db|docker|e2e|sim)\\.test\\.tsx?$`;
+const named = `\\.(db|docker|e2e|sim|chaos|browser|compose)\\.test\\.tsx?$`;
 const libs = readdirSync(`${root}libs`).filter((lib) =>
   existsSync(`${root}libs/${lib}/src/index.ts`),
 );

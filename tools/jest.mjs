@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 // Runs the tests of the project in the current folder, or of all at the root, of one kind:
-//   node ../../tools/jest.mjs [--kind unit|db|docker|e2e|sim] [jest arguments]
+//   node ../../tools/jest.mjs [--kind KIND] [jest arguments]
 // The kind is told from the file name: x.test.ts is a unit test (no I/O), x.db.test.ts needs Postgres,
-// x.docker.test.ts a Docker Engine, x.e2e.test.ts the built programs, x.sim.test.ts the built simulation. With
+// x.docker.test.ts a Docker Engine, x.sim.test.ts the built simulation, and the built programs are taken by
+// x.e2e.test.ts, x.chaos.test.ts, x.browser.test.ts (with Chromium) and x.compose.test.ts (with docker-compose). With
 // IMPGEM_TEST_RESULTS, the results are also written into that folder, as JSON, for whoever counts them.
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';

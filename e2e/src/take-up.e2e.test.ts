@@ -2,21 +2,22 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { engineObjects, expectNothingLeft, testEngine } from '@impgem/testkit';
-import type { BuildDetail, BuildRequest, Page, Worker } from '@impgem/client';
+import type { BuildDetail, BuildRequest, LogSearchResult, Page, Worker } from '@impgem/client';
 import { eventually } from './eventually.js';
 import { startFarm, type Farm } from './farm.js';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 
 /** A line of each stream and round, NUL and invalid UTF-8 in them, a burst now and then, no newline at the end. */
-const ROUNDS = 40;
-const BURST = 2_000_000;
+const ROUNDS = 24;
+const BURST = 1_500_000;
+const BIG = 24_000_000;
 const script = (name: string): string => `
           i=1
           while [ $i -le ${ROUNDS} ]; do
             printf '${name} out %d \\000\\377\\376\\n' $i
             printf '${name} err %d \\303(\\n' $i >&2
-            if [ $((i % 10)) -eq 0 ]; then yes "${name} burst $i" | head -c ${BURST}; fi
+            if [ $((i % 6)) -eq 0 ]; then yes "${name} burst $i" | head -c ${BURST}; fi
             sleep 0.1
             i=$((i + 1))
           done
@@ -30,7 +31,7 @@ function truth(name: string): { stdout: Buffer; stderr: Buffer } {
   for (let i = 1; i <= ROUNDS; i++) {
     stdout.push(Buffer.from(`${name} out ${i} \0\xff\xfe\n`, 'latin1'));
     stderr.push(Buffer.from(`${name} err ${i} \xc3(\n`, 'latin1'));
-    if (i % 10 === 0) stdout.push(Buffer.alloc(BURST, `${name} burst ${i}\n`));
+    if (i % 6 === 0) stdout.push(Buffer.alloc(BURST, `${name} burst ${i}\n`));
   }
   stdout.push(Buffer.from('at the end'));
   stderr.push(Buffer.from('no newline'));
@@ -47,7 +48,7 @@ builders:
       - name: two
         run: |${script('two')}
       - name: pack
-        run: yes artifact | head -c 40000000 >big.bin
+        run: yes artifact | head -c ${BIG} >big.bin
     artifacts: [big.bin, ran.txt]
 `;
 
@@ -59,7 +60,12 @@ describe('a build whose worker is killed', () => {
     farm.log(build, step, `?stream=${stream}`);
 
   async function untilLine(build: number, step: number, text: string): Promise<void> {
-    await eventually(async () => (await log(build, step, 'stdout')).includes(text), {
+    const found = () =>
+      farm.api<LogSearchResult>(
+        'GET',
+        `/builds/${build}/steps/${step}/log/search?stream=stdout&limit=1&q=${encodeURIComponent(text)}`,
+      );
+    await eventually(async () => (await found()).matches.length > 0, {
       what: `${text} of step ${step}`,
       saw: () => farm.told(),
     });
@@ -108,7 +114,7 @@ describe('a build whose worker is killed', () => {
         expect(build.steps[index]?.log.sha256?.[stream]).toBe(sha256(bytes));
       }
     }
-    const big = Buffer.alloc(40_000_000, 'artifact\n');
+    const big = Buffer.alloc(BIG, 'artifact\n');
     expect(sha256(await farm.artifact(build.id, 'big.bin'))).toBe(sha256(big));
     expect((await farm.artifact(build.id, 'ran.txt')).toString()).toBe('one\ntwo\n');
     const { builds } = await farm.api<BuildRequest>('GET', `/build-requests/${build.request}`);
@@ -119,10 +125,10 @@ describe('a build whose worker is killed', () => {
     const othersVolumes = await engineObjects({ worker: 'none' });
     farm = await startFarm({ workerEnv: { IMPGEM_NETWORKS_RANGE: '10.215.0.0/16' } });
     const { request, build } = await begin();
-    await killAt(build, 0, 'one out 12 ');
+    await killAt(build, 0, 'one out 7 ');
     await farm.addWorker('worker-1');
     // This time the step ends while nobody looks.
-    await killAt(build, 0, 'one out 30 ');
+    await killAt(build, 0, 'one out 19 ');
     await untilStepEnded(build, await workerId());
     await farm.addWorker('worker-1');
     await eventually(
@@ -143,7 +149,7 @@ describe('a build whose worker is killed', () => {
   it('goes on as processes of the machine', async () => {
     farm = await startFarm({ executor: 'host' });
     const { request, build } = await begin();
-    await killAt(build, 0, 'one out 12 ');
+    await killAt(build, 0, 'one out 7 ');
     const worker = await farm.addWorker('worker-1');
     await untilLine(build, 1, 'two out 3 ');
     worker.kill('SIGUSR2');

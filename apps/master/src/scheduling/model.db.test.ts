@@ -738,7 +738,7 @@ describe('queue, leases and journal', () => {
         for (const turn of turns) await pair.turn(turn);
       }),
       // As many as there is time for; a failure is worth more as it is than after minutes of shrinking.
-      { numRuns: 200, interruptAfterTimeLimit: 10_000, endOnFailure: true },
+      { numRuns: 200, interruptAfterTimeLimit: 6_000, endOnFailure: true },
     );
   });
 });
