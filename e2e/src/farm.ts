@@ -222,11 +222,20 @@ export class Farm {
   }
 
   async stop(): Promise<void> {
-    const ended = await Promise.allSettled(this.workers.map((worker) => worker.stop()));
+    const ended = await Promise.allSettled(this.workers.map(drained));
     if (this.master) ended.push(...(await Promise.allSettled([this.master.stop()])));
     if (!this.options.dataDir) await rm(this.dataDir, { recursive: true, force: true });
     for (const one of ended) if (one.status === 'rejected') throw one.reason;
   }
+}
+
+/** A worker that has nothing to do ends with 0, having cleaned up; another code is an end that it did not want. */
+async function drained(worker: Program): Promise<number> {
+  const alive = worker.exitCode === null;
+  const code = await worker.stop();
+  if (alive && code !== 0)
+    throw new Error(`${worker.name} ended with ${code}:\n${worker.output.slice(-4_000)}`);
+  return code;
 }
 
 export async function startFarm(options: FarmOptions = {}): Promise<Farm> {

@@ -1,8 +1,12 @@
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildRequest } from '@impgem/client';
+import { deferred } from '@impgem/kit';
+import { engineObjects, testEngineHost } from '@impgem/testkit';
 import { eventually } from './eventually.js';
 import { startFarm, type Farm } from './farm.js';
 import { Program, ROOT } from './program.js';
@@ -183,6 +187,71 @@ describe('a worker that is told to stop while it runs a build', () => {
 
 const saying = (word: string) =>
   `builders:\n  say:\n    steps: [{ name: say, run: echo ${word} }]\n`;
+
+/** The engine, which answers no question for volumes (the sweep of a start asks) until it is let. */
+class SlowEngine {
+  readonly asked = deferred();
+  readonly #let = deferred();
+  readonly #server = createServer((socket) => {
+    const engine = connect(testEngineHost.replace('unix://', ''));
+    engine.on('error', () => socket.destroy());
+    socket.on('error', () => engine.destroy());
+    socket.on('close', () => engine.destroy());
+    engine.pipe(socket);
+    socket.on('data', (bytes) => {
+      if (!bytes.includes('/volumes')) return engine.write(bytes);
+      this.asked.resolve();
+      return this.#let.promise.then(() => engine.write(bytes));
+    });
+  });
+
+  async listen(path: string): Promise<void> {
+    await once(this.#server.listen(path), 'listening');
+  }
+
+  go(): void {
+    this.#let.resolve();
+  }
+
+  close(): void {
+    this.#server.close();
+  }
+}
+
+describe('a worker that is told to stop while it starts', () => {
+  let farm: Farm;
+  beforeAll(async () => {
+    farm = await startFarm({ workers: 0 });
+  });
+  afterAll(() => farm?.stop());
+
+  it('takes away what it has made in the engine', async () => {
+    const data = join(farm.dataDir, 'early');
+    await mkdir(data);
+    const engine = new SlowEngine();
+    await engine.listen(join(data, 'engine'));
+    const worker = new Program(
+      'early',
+      [process.execPath, join(ROOT, 'apps/worker/bundle/main.js')],
+      {
+        ...farm.workerEnv('early', await farm.registrationToken()),
+        DOCKER_HOST: `unix://${join(data, 'engine')}`,
+      },
+    );
+    await engine.asked.promise;
+    const { id } = JSON.parse(await readFile(join(data, 'credential.json'), 'utf8')) as {
+      id: string;
+    };
+    const made = () => engineObjects({ worker: id });
+    await eventually(async () => (await made()).length > 0, { what: 'a network of its own' });
+    worker.kill('SIGTERM');
+    await worker.line((line) => line.includes('drains'));
+    engine.go();
+    expect(await worker.ended()).toBe(0);
+    engine.close();
+    expect(await made()).toEqual([]);
+  });
+});
 
 describe('a build', () => {
   it('shows the definition that it ran with after the farm file has changed', async () => {

@@ -100,6 +100,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   await lock(config.dataDir);
   const hello = await helloOf(config);
   const credential = await orFatal(EXIT.credential, credentialOf(config, hello, log));
+  const obey = obeySignals(log);
   const executor = await orFatal(EXIT.executor, opened(config, credential.farm, credential.id));
   const { dataDir, watermark } = config;
   const disk = new Disk({ dataDir, storage: executor.storage, watermark, log });
@@ -138,7 +139,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   session.start(builds, found);
   builds.resume();
   log.info({ name: credential.name, master: config.dialing.masterUrl }, 'ready');
-  obey(session, log);
+  obey(session);
   process.once('SIGUSR2', () => void leave(executor, builds, log));
   const { why, message } = await session.ended;
   clearInterval(timer);
@@ -229,15 +230,26 @@ async function sweep(
   }
 }
 
-function obey(session: Session, log: Logger): void {
+/**
+ * Takes the signals from before the executor makes anything, so that none ends the process with holders left in the
+ * engine. What comes before there is a session waits for it; the second one does not.
+ */
+function obeySignals(log: Logger): (session: Session) => void {
   let signals = 0;
+  let obeying: Session | undefined;
+  const tell = (): void => obeying?.dispatch({ type: signals === 1 ? 'drain' : 'stop' });
   for (const name of ['SIGTERM', 'SIGINT'] as const)
     process.on(name, () => {
       signals += 1;
       if (signals > 2) return;
       log.info({ signal: name }, signals === 1 ? 'drains: no new builds' : 'stops now');
-      session.dispatch({ type: signals === 1 ? 'drain' : 'stop' });
+      if (!obeying && signals === 2) process.exit(EXIT.stopped);
+      tell();
     });
+  return (session) => {
+    obeying = session;
+    if (signals > 0) tell();
+  };
 }
 
 /** Ends the process as it is: what is in its memory is nothing that the next one could not find. */
