@@ -46,21 +46,3 @@ export async function run(engine: Docker, options: Docker.ContainerCreateOptions
     await unlessGone(container.remove({ force: true, v: true }), true);
   }
 }
-
-/** Runs shell text in a running container of our own and returns what it printed. Rejects when it fails. */
-export async function runIn(
-  container: Docker.Container,
-  text: string,
-  env: readonly string[] = [],
-): Promise<string> {
-  const exec = await container.exec({
-    Cmd: ['/bin/sh', '-e', '-c', text],
-    Env: [...env],
-    AttachStdout: true,
-    AttachStderr: true,
-  });
-  const { out, err } = await collect(await exec.start({}));
-  const { ExitCode: code } = await exec.inspect();
-  if (code === 0) return out;
-  throw new FarmError('engine-error', `a helper ended with ${code}: ${err}`);
-}

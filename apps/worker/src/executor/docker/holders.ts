@@ -1,10 +1,11 @@
-import { deferred, FarmError } from '@impgem/kit';
+import { deferred } from '@impgem/kit';
 import type { Deferred } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { randomInt } from 'node:crypto';
 import type { Identity } from '../executor.js';
 import { engineFailure, statusOf, unlessGone, wordsOf } from './engine.js';
-import { run, runIn } from './helper.js';
+import { run } from './helper.js';
+import { HOLDER_COMMAND, HolderShell } from './holder-shell.js';
 import { labelsOf, nameOf } from './labels.js';
 import type { Role } from './labels.js';
 import { freeSubnet, parseSubnet, printSubnet, readRoutes } from './subnets.js';
@@ -14,7 +15,9 @@ import type { Subnet } from './subnets.js';
 export interface Holder {
   container: Docker.Container;
   network: Docker.Network;
-  /** What its files said when it was new: see `REPORT`. */
+  /** Absent when an earlier process made it. */
+  shell: HolderShell | undefined;
+  /** What its files said when it was new. */
   report: string;
   uses: number;
 }
@@ -33,14 +36,9 @@ const METADATA = '169.254.0.0/16';
 const MOST_USES = 200;
 const OVERLAP_TRIES = 20;
 const MEMORY = 16 * 1024 * 1024;
-const FILES = ['/etc/hosts', '/etc/resolv.conf', '/etc/hostname'];
-/** Permissions, owner and content of the files that steps share with the holder and root in a step can write. */
-const REPORT = `for f in ${FILES.join(' ')}; do stat -c '%f %u %g' $f && base64 -w 0 $f && echo; done`;
-const RESET = `for f in ${FILES.join(' ')}; do v=\${f##*/}; v=\${v%.*}; eval "echo \\"\\$$v\\"" | base64 -d >$f; done; ${REPORT}`;
-
 /**
  * Hands out holders, each to one build at a time. A holder that comes back is reset (the files that the build's
- * steps could write) and checked before the next build gets it; that takes an exec, so it happens here, while
+ * steps could write) and checked before the next build gets it; that takes a moment, so it happens here, while
  * one more holder than there are slots waits ready: no build waits for a reset.
  */
 export class Holders {
@@ -60,10 +58,10 @@ export class Holders {
     for (let have = this.#own.size + this.#coming; have < count; have++) this.#make();
   }
 
-  /** A clean holder: at once when one is ready. Rejects with a `FarmError`. */
+  /** A clean holder, the one that is idle for longest: at once when one is ready. Rejects with a `FarmError`. */
   async take(): Promise<Holder> {
-    for (let holder = this.#clean.pop(); holder; holder = this.#clean.pop()) {
-      if (await alive(holder)) return holder;
+    for (let holder = this.#clean.shift(); holder; holder = this.#clean.shift()) {
+      if (holder.shell?.closed === false) return holder;
       // An engine that was restarted took all holders with it.
       this.#discard(holder);
     }
@@ -91,6 +89,7 @@ export class Holders {
     const holder = {
       container,
       network: engine.getNetwork(NetworkID),
+      shell: undefined,
       report: '',
       uses: MOST_USES,
     };
@@ -152,8 +151,7 @@ export class Holders {
     this.#coming++;
     let clean = false;
     try {
-      clean =
-        (await runIn(holder.container, RESET, environmentOf(holder.report))) === holder.report;
+      clean = (await holder.shell?.reset()) === holder.report;
     } catch {
       // Then it is not clean, which is all that counts.
     }
@@ -168,6 +166,7 @@ export class Holders {
 
   #discard(holder: Holder): void {
     this.#own.delete(holder.container.id);
+    holder.shell?.close();
     this.#background(remove(holder.container, holder.network));
   }
 
@@ -180,7 +179,8 @@ export class Holders {
       container = await engine.createContainer({
         name,
         Image: image,
-        Cmd: ['/bin/sleep', '2147483647'],
+        Cmd: HOLDER_COMMAND,
+        OpenStdin: true,
         Labels: labelsOf(identity, 'holder'),
         HostConfig: {
           NetworkMode: network.id,
@@ -193,10 +193,10 @@ export class Holders {
           ...(resolvers.length > 0 && { Dns: [...resolvers] }),
         },
       });
+      const shell = await HolderShell.open(container);
       await container.start();
       await this.#block(container);
-      const report = await runIn(container, REPORT);
-      const holder = { container, network, report, uses: 0 };
+      const holder = { container, network, shell, report: await shell.reset(), uses: 0 };
       this.#own.set(container.id, holder);
       return holder;
     } catch (error) {
@@ -271,26 +271,6 @@ export class Holders {
     });
     return readRoutes(text);
   }
-}
-
-async function alive(holder: Holder): Promise<boolean> {
-  try {
-    return (await holder.container.inspect()).State.Running;
-  } catch (error) {
-    if (statusOf(error) === undefined) throw engineFailure(error, 'look at a holder');
-    return false;
-  }
-}
-
-/** Contents as base64, under the names that `RESET` looks for. */
-function environmentOf(report: string): string[] {
-  const lines = report.split('\n');
-  return FILES.map((file, index) => {
-    const name = file.slice('/etc/'.length).replace(/\..*$/, '');
-    const content = lines[index * 2 + 1];
-    if (content === undefined) throw new FarmError('engine-error', 'a holder gave no report');
-    return `${name}=${content}`;
-  });
 }
 
 /** What fails here is left to the sweep. */
