@@ -495,13 +495,15 @@ describe('a cancel', () => {
     const worker = await farm.worker('after');
     let cancelled: ReturnType<typeof cancel> | undefined;
     let ending: Promise<void> | undefined;
+    let over = false;
     await farm.db.transaction(async (tx) => {
       await claim(tx, farm.events, worker, 1);
-      cancelled = cancel(request);
+      cancelled = cancel(request).finally(() => (over = true));
       await until(async () => (await waiting()) === 1);
       ending = farm.db.transaction(async (ender) => {
         await ender.query('SELECT FROM leases WHERE request_id = $1 FOR UPDATE', [request]);
-        await until(waiting);
+        // whichever of the two comes first when the claim has ended
+        await until(async () => over || (await waiting()) > 0);
         await ender.query('UPDATE build_requests SET priority = 0 WHERE id = $1', [request]);
       });
       await until(async () => (await waiting()) === 2);
