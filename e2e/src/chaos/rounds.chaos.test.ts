@@ -4,8 +4,8 @@ import { SMALL, STEPS } from './output.js';
 import { planRound } from './plan.js';
 import { playRound } from './round.js';
 
-/** Few, and telling ones; `npm run chaos` plays as many as one likes. */
-const SEEDS = [18, 21];
+/** The two faults that no other test has; `npm run chaos` plays as many rounds as one likes. */
+const SEEDS = [262];
 
 describe('a build that writes while things break', () => {
   let ground: Ground;

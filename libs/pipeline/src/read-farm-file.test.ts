@@ -443,7 +443,7 @@ describe('readFarmFile', () => {
         const { farm, problems } = readFarmFile(text);
         return farm === undefined ? problems.length > 0 : problems.length === 0;
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
@@ -483,7 +483,7 @@ describe('readFarmFile', () => {
           return farm === undefined ? problems.length > 0 : problems.length === 0;
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 
@@ -529,7 +529,7 @@ describe('readFarmFile', () => {
         const { farm, problems } = readFarmFile(JSON.stringify({ builders: { b: any } }));
         return farm === undefined ? problems.length > 0 : problems.length === 0;
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 });

@@ -313,7 +313,7 @@ describe('many viewers of a log', () => {
         }
         await client.close();
       }),
-      { numRuns: 40 },
+      { numRuns: 20 },
     );
   });
 });
