@@ -1,10 +1,7 @@
-import { every, type Worker } from '@impgem/client';
+import { every, outputBehind, type Worker } from '@impgem/client';
 import type { Command } from 'commander';
 import { connect, type Cli } from '../cli.js';
 import { ago, size, table } from '../terminal.js';
-
-/** Less than this is on its way in a moment, and not worth a line. */
-const WORTH_TELLING = 1024 ** 2;
 
 /** `workers` alone lists. */
 export function addWorkerList(workers: Command, { terminal }: Cli): void {
@@ -42,9 +39,8 @@ export function addWorkerList(workers: Command, { terminal }: Cli): void {
       table(terminal, headings, rows);
       for (const { name, lowDisk } of all)
         if (lowDisk !== null) terminal.say(`${name} takes no work: ${lowDisk}`);
-      // The farm waits for nothing from one that is offline: it holds no build.
-      for (const { name, state, spooled } of all)
-        if (state !== 'offline' && spooled !== null && spooled >= WORTH_TELLING)
-          terminal.say(`${name} has ${size(spooled)} of output to send`);
+      for (const worker of all)
+        if (outputBehind(worker) > 0)
+          terminal.say(`${worker.name} has ${size(outputBehind(worker))} of output to send`);
     });
 }

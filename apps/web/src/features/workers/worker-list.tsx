@@ -1,4 +1,4 @@
-import type { Worker } from '@impgem/client';
+import { outputBehind, type Worker } from '@impgem/client';
 import { Button, Modal } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -139,20 +139,14 @@ function Platform({
     formatBytes(platform.memory),
     worker.diskFree === null ? undefined : `${formatBytes(worker.diskFree)} free`,
   ];
+  const behind = outputBehind(worker);
   return (
     <>
       <div className={table.sub}>{facts.filter(Boolean).join(' · ')}</div>
       {worker.lowDisk !== null && <div className={table.sub}>{worker.lowDisk}</div>}
-      {isBehind(worker) && (
-        <div className={table.sub}>{formatBytes(worker.spooled ?? 0)} of output to send</div>
-      )}
+      {behind > 0 && <div className={table.sub}>{formatBytes(behind)} of output to send</div>}
     </>
   );
-}
-
-/** Less than a MiB is on its way in a moment; from one that is offline, which holds no build, nothing is waited for. */
-function isBehind({ state, spooled }: Worker): boolean {
-  return state !== 'offline' && state !== 'revoked' && (spooled ?? 0) >= 1024 ** 2;
 }
 
 /** Taken and free places, as many as fit; always the numbers too. */
