@@ -39,7 +39,7 @@ const TARGETS = [
   {
     name: 'lint',
     lane: 'compute',
-    budget: 100,
+    budget: 120,
     commands: [
       [bin('oxlint'), ['--deny-warnings']],
       [bin('prettier'), ['--check', '--log-level', 'warn', '.']],
@@ -57,13 +57,13 @@ const TARGETS = [
     budget: 20,
     tests: [process.execPath, ['--test', '--test-reporter=tap', ...toolTests]],
   },
-  { name: 'unit', lane: 'compute', budget: 240, tests: [process.execPath, ['tools/jest.mjs']] },
+  { name: 'unit', lane: 'compute', budget: 180, tests: [process.execPath, ['tools/jest.mjs']] },
   { name: 'db', lane: 'compute', budget: 300, tests: script('apps/master', 'db-test') },
   { name: 'sim', lane: 'compute', budget: 60, tests: script('e2e', 'sim') },
   {
     name: 'e2e',
     lane: 'wait',
-    budget: 600,
+    budget: 480,
     needs: ['engine', 'git'],
     images: [QUICK_START_IMAGE, DEBIAN_IMAGE],
     tests: script('e2e', 'e2e'),
@@ -79,7 +79,7 @@ const TARGETS = [
   {
     name: 'compose',
     lane: 'engine',
-    budget: 520,
+    budget: 320,
     needs: ['engine', 'compose'],
     images: TEST_IMAGES,
     tests: script('e2e', 'compose'),
@@ -87,7 +87,7 @@ const TARGETS = [
   {
     name: 'docker',
     lane: 'engine',
-    budget: 150,
+    budget: 180,
     needs: ['engine'],
     images: TEST_IMAGES,
     tests: script('apps/worker', 'docker-test'),
