@@ -22,6 +22,12 @@ export interface Holder {
   uses: number;
 }
 
+/** Of a holder, or of one that was not finished. */
+interface Remains {
+  container: Docker.Container | undefined;
+  network: Docker.Network;
+}
+
 export interface HolderOrder {
   engine: Docker;
   identity: Identity;
@@ -47,6 +53,8 @@ export class Holders {
   readonly #own = new Map<string, Holder>();
   readonly #names = new Set<string>();
   readonly #work = new Set<Promise<void>>();
+  /** The engine was away when they were to go. */
+  readonly #remains = new Set<Remains>();
   #coming = 0;
   #closed = false;
   #routes: Promise<Subnet[]> | undefined;
@@ -118,6 +126,7 @@ export class Holders {
     this.#closed = true;
     await this.settled();
     for (const holder of this.#own.values()) this.#discard(holder);
+    this.#removeRemains();
     await this.settled();
   }
 
@@ -167,7 +176,17 @@ export class Holders {
   #discard(holder: Holder): void {
     this.#own.delete(holder.container.id);
     holder.shell?.close();
-    this.#background(remove(holder.container, holder.network));
+    this.#remove(holder);
+  }
+
+  #remove(remains: Remains): void {
+    this.#background(remove(remains).catch(() => void this.#remains.add(remains)));
+  }
+
+  #removeRemains(): void {
+    const all = [...this.#remains];
+    this.#remains.clear();
+    for (const one of all) this.#remove(one);
   }
 
   async #create(): Promise<Holder> {
@@ -198,9 +217,10 @@ export class Holders {
       await this.#block(container);
       const holder = { container, network, shell, report: await shell.reset(), uses: 0 };
       this.#own.set(container.id, holder);
+      this.#removeRemains();
       return holder;
     } catch (error) {
-      await remove(container, network);
+      this.#remove({ container, network });
       throw error;
     }
   }
@@ -273,15 +293,7 @@ export class Holders {
   }
 }
 
-/** What fails here is left to the sweep. */
-async function remove(
-  container: Docker.Container | undefined,
-  network: Docker.Network,
-): Promise<void> {
-  try {
-    if (container) await unlessGone(container.remove({ force: true, v: true }), true);
-    await unlessGone(network.remove());
-  } catch {
-    // The sweep finds it by its labels.
-  }
+async function remove({ container, network }: Remains): Promise<void> {
+  if (container) await unlessGone(container.remove({ force: true, v: true }), true);
+  await unlessGone(network.remove());
 }
