@@ -34,8 +34,8 @@ done`,
 ];
 
 /**
- * Talks with a holder's first process. One that runs costs a line each way, where an exec costs the engine as much as
- * the start of a container.
+ * Talks with a holder's first process, which costs a line each way; an exec would cost the engine half the start of a
+ * container.
  */
 export class HolderShell {
   readonly #demultiplexer = new Demultiplexer();
