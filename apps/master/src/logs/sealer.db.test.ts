@@ -257,6 +257,24 @@ describe('sealing', () => {
     await one.beforeApplicationShutdown();
   });
 
+  // Without another look it would be found by the one that needs no news, a minute later.
+  it('looks again for what a transaction held back', async () => {
+    const sealer = sealerIn(dataDir);
+    await sealer.onApplicationBootstrap();
+    const held = async () =>
+      (await db.query<{ at: string }>('SELECT held_until::text AS at FROM log_sealing'))[0]?.at;
+    let build = 0;
+    await db.transaction(async (tx) => {
+      await tx.query('SELECT pg_current_xact_id()');
+      const before = await held();
+      build = (await built(chunksOf(1, 20))).id;
+      while ((await held()) === before) await sleep(20);
+      expect(await sealedRow(build)).toBeUndefined();
+    });
+    while (!(await sealedRow(build))) await sleep(20);
+    await sealer.beforeApplicationShutdown();
+  }, 30_000);
+
   it('comes out the same when two do it at once', async () => {
     const several = await Promise.all(
       Array.from({ length: 8 }, (_, n) => built(chunksOf(12, n % 2 ? 4000 : 20, n % 2 === 1))),

@@ -45,6 +45,8 @@ export class Sealer implements OnApplicationBootstrap, BeforeApplicationShutdown
   #safety: NodeJS.Timeout | undefined;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  /** There is news that this look did not see, or could not read yet. */
+  #again = false;
   readonly #stop = new AbortController();
 
   constructor(
@@ -94,6 +96,7 @@ export class Sealer implements OnApplicationBootstrap, BeforeApplicationShutdown
       const due = await this.db.query<{ build: number }>(DUE, [BATCH]);
       await this.#seal([...new Set([...ended, ...due.map(({ build }) => build)])]);
       if (batch.end !== position) await this.#advance(batch.end);
+      if (batch.held) this.#again = true;
       more = !batch.exhausted;
       if (more) await this.#rest(REST * (performance.now() - begun));
     }
@@ -108,10 +111,15 @@ export class Sealer implements OnApplicationBootstrap, BeforeApplicationShutdown
   }
 
   #soon(ms: number): void {
+    if (this.#running) this.#again = true;
     if (this.#stop.signal.aborted || this.#timer || this.#running) return;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
-      this.#running = this.#run().finally(() => (this.#running = undefined));
+      this.#again = false;
+      this.#running = this.#run().finally(() => {
+        this.#running = undefined;
+        if (this.#again) this.#soon(GATHER_MS);
+      });
     }, ms);
     this.#timer.unref();
   }
