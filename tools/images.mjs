@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import {
   closeSync,
   cpSync,
+  createReadStream,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -118,7 +119,7 @@ async function makeBusybox(host, image, dir) {
     symlinkSync('busybox', join(tree, 'bin', applet));
   }
   await run('chmod', ['1777', join(tree, 'tmp')]);
-  await importTree(host, image, tree, ['CMD ["sh"]', 'ENV PATH=/bin']);
+  await importTar(host, image, tarOf(tree), ['CMD ["sh"]', 'ENV PATH=/bin']);
 }
 
 async function makeDebian(host, image, dir) {
@@ -126,17 +127,23 @@ async function makeDebian(host, image, dir) {
     throw new SetupError(`${image} can't be pulled, and it can only be made as root on Debian.`);
   }
   if (!onPath('debootstrap')) await aptInstall(['debootstrap'], `makes ${image}`);
-  const tree = join(dir, 'root');
-  await run('debootstrap', ['--variant=minbase', '--include=ca-certificates', 'bookworm', tree], {
-    quiet: true,
-  });
+  const tar = join(dir, 'root.tar');
   // this machine's own certificates, so that TLS works inside as it does outside
   const own = '/usr/local/share/ca-certificates';
-  if (existsSync(own)) cpSync(own, join(tree, own), { recursive: true });
-  await run('chroot', [tree, 'update-ca-certificates'], { quiet: true, check: false });
-  rmSync(join(tree, 'var/cache/apt/archives'), { recursive: true, force: true });
-  mkdirSync(join(tree, 'var/cache/apt/archives/partial'), { recursive: true });
-  await importTree(host, image, tree, ['CMD ["bash"]']);
+  // In memory where that can be had, for a disk makes it half as slow again; the mount ends with its namespace.
+  const script = `set -e
+    mount -t tmpfs -o size=1g tmpfs "$1" || echo "on disk, then"
+    debootstrap --variant=minbase --include=ca-certificates bookworm "$1"
+    if [ -d ${own} ]; then mkdir -p "$1${own}"; cp -R ${own}/. "$1${own}"; fi
+    chroot "$1" update-ca-certificates || echo "without this machine's certificates, then"
+    rm -rf "$1"/var/cache/apt/archives/*
+    mkdir -p "$1"/var/cache/apt/archives/partial
+    tar -C "$1" -cf "$2" .`;
+  mkdirSync(join(dir, 'root'));
+  await run('unshare', ['--mount', 'sh', '-c', script, 'sh', join(dir, 'root'), tar], {
+    quiet: true,
+  });
+  await importTar(host, image, createReadStream(tar), ['CMD ["bash"]']);
 }
 
 async function makeNode(host, image, dir) {
@@ -152,7 +159,6 @@ async function makeNode(host, image, dir) {
   writeFileSync(
     join(context, 'Dockerfile'),
     `FROM ${DEBIAN_IMAGE}
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends libstdc++6 >/dev/null && rm -rf /var/lib/apt/lists/*
 COPY package/bin/node /usr/local/bin/node
 COPY npm /usr/local/lib/node_modules/npm
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm && ln -s ../lib/node_modules/npm/bin/npx-cli.js /usr/local/bin/npx && chmod +x /usr/local/lib/node_modules/npm/bin/*.js && groupadd -g 1000 node && useradd -u 1000 -g node -m -s /bin/bash node
@@ -163,6 +169,14 @@ CMD ["node"]
   await buildTree(host, image, context);
 }
 
+/**
+ * What the server and the programs that the image is asked for need of Debian 12. Unpacked, not installed: that takes
+ * a fifth of the time, and leaves out Perl, and LLVM, without which the server compiles no queries.
+ */
+const POSTGRES_PACKAGES =
+  'postgresql-15 postgresql-client-15 libpq5 libicu72 libxml2 libreadline8 libldap-2.5-0 libsasl2-2 libgssapi-krb5-2 ' +
+  'libkrb5-3 libk5crypto3 libkrb5support0 libkeyutils1';
+
 async function makePostgres(host, image, dir) {
   await ensureImage(host, DEBIAN_IMAGE);
   cpSync(join(root, 'tools/postgres-entrypoint'), join(dir, 'entrypoint'));
@@ -170,7 +184,7 @@ async function makePostgres(host, image, dir) {
   writeFileSync(
     join(dir, 'Dockerfile'),
     `FROM ${DEBIAN_IMAGE}
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null && rm -rf /var/lib/apt/lists/* && ln -s /usr/lib/postgresql/*/bin/* /usr/local/bin/ 2>/dev/null; mkdir -p /var/run/postgresql && chown postgres /var/run/postgresql
+RUN apt-get update -qq && cd /tmp && apt-get download -qq ${POSTGRES_PACKAGES} && for deb in *.deb; do dpkg-deb --fsys-tarfile $deb | tar -x --keep-directory-symlink -C / || exit 1; done && rm -r *.deb /var/lib/apt/lists/* /usr/lib/postgresql/*/lib/llvmjit* && ldconfig && ln -s /usr/lib/postgresql/*/bin/* /usr/local/bin/ && useradd -r -d /var/lib/postgresql -m -s /bin/bash postgres && mkdir -p /var/run/postgresql && chown postgres /var/run/postgresql
 COPY entrypoint /usr/local/bin/docker-entrypoint.sh
 ENTRYPOINT ["docker-entrypoint.sh"]
 VOLUME /var/lib/postgresql/data
@@ -186,11 +200,11 @@ function tarOf(dir) {
   return tar.stdout;
 }
 
-async function importTree(host, image, tree, changes) {
+async function importTar(host, image, body, changes) {
   const [repo, tag] = image.split(':');
   const query = new URLSearchParams({ fromSrc: '-', repo, tag });
   for (const change of changes) query.append('changes', change);
-  await drain(await ask(host, 'POST', `/images/create?${query}`, { body: tarOf(tree) }), image);
+  await drain(await ask(host, 'POST', `/images/create?${query}`, { body }), image);
 }
 
 async function buildTree(host, image, context) {
