@@ -155,7 +155,7 @@ export function traces(mark) {
     const [, path = ''] = line.split(' ');
     if (path.includes(mark)) found.set(`mount ${path}`, `mounts: left over: ${path}`);
   }
-  for (const folder of new Set([tmpdir(), '/tmp', '/run/netns', '/sys/class/net'])) {
+  for (const folder of new Set([tmpdir(), '/tmp', '/sys/class/net'])) {
     for (const name of orNothing(() => readdirSync(folder))) {
       if (name.includes(mark))
         found.set(`file ${folder}/${name}`, `files: left over: ${folder}/${name}`);

@@ -1,4 +1,6 @@
 import { execFile } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const execute = promisify(execFile);
@@ -17,28 +19,35 @@ export class NetworkSpace {
   readonly inside: readonly string[];
   readonly #cable: string;
   readonly #farEnd: string;
+  /** Where it is held. By `ip netns add` the folder of all of them would stay mounted when the last has gone. */
+  readonly #file: string;
 
-  private constructor(readonly name: string) {
+  private constructor(name: string) {
     const n = (process.pid * PER_PROCESS + (made++ % PER_PROCESS)) % 16_384;
     const address = (host: number) => `10.99.${n >> 6}.${(n & 63) * 4 + host}`;
     this.here = address(1);
     this.there = address(2);
-    this.inside = ['nsenter', `--net=/run/netns/${name}`];
+    this.#file = join(tmpdir(), `impgem-net-${name}-${n}`);
+    this.inside = ['nsenter', `--net=${this.#file}`];
     this.#cable = `ig${n}a`;
     this.#farEnd = `ig${n}b`;
   }
 
   static async make(name: string): Promise<NetworkSpace> {
     const space = new NetworkSpace(name);
-    const [near, far] = [space.#cable, space.#farEnd];
-    await run(`ip netns add ${name}
-      ip link add ${near} type veth peer name ${far}
-      ip link set ${far} netns ${name}
+    const [near, far, file] = [space.#cable, space.#farEnd, space.#file];
+    const inside = space.inside.join(' ');
+    await run(`touch ${file}
+      unshare --net=${file} true
+      ${inside} ip link add ${far} type veth peer name ${near} netns $$
       ip address add ${space.here}/30 dev ${near}
       ip link set ${near} up
-      ip -n ${name} address add ${space.there}/30 dev ${far}
-      ip -n ${name} link set ${far} up
-      ip -n ${name} link set lo up`);
+      ${inside} ip address add ${space.there}/30 dev ${far}
+      ${inside} ip link set ${far} up
+      ${inside} ip link set lo up`).catch(async (error: unknown) => {
+      await space.remove();
+      throw error;
+    });
     return space;
   }
 
@@ -63,7 +72,7 @@ export class NetworkSpace {
 
   async remove(): Promise<void> {
     await run(
-      `ip link delete ${this.#cable} 2>/dev/null || true; ip netns delete ${this.name} 2>/dev/null || true`,
+      `ip link delete ${this.#cable} 2>/dev/null || true; umount ${this.#file} 2>/dev/null || true; rm -f ${this.#file}`,
     );
   }
 
