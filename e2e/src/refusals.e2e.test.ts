@@ -100,6 +100,16 @@ describe('what the master refuses', () => {
     expect(worker.output).toContain('/nowhere/docker.sock');
   });
 
+  it.each(['master', 'worker'])(
+    'the %s says how it is called, and does not start',
+    async (name) => {
+      const command = [process.execPath, `${ROOT}/apps/${name}/bundle/main.js`, '--help'];
+      const program = new Program(name, command, { IMPGEM_DATA: `${farm.dataDir}/none` });
+      expect(await program.ended()).not.toBe(0);
+      expect(program.output).toContain('usage: main.js');
+    },
+  );
+
   it('a git address that does not answer ends the build as an exception that names it', async () => {
     const source = 'git://127.0.0.1:9/none.git';
     const build = await farm.build(

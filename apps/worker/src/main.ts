@@ -27,7 +27,7 @@ const EXIT = {
   ok: 0,
   /** An error of the program. */
   error: 1,
-  /** A bad key, or an address that must not be used. */
+  /** A bad key, an address that must not be used, or an argument. */
   config: 2,
   /** Not registered, or the master does not accept the credential. */
   credential: 3,
@@ -68,10 +68,13 @@ class Fatal extends Error {
   }
 }
 
+const USAGE = 'usage: main.js, without arguments; settings are in docs/configuration.md';
+
 async function main(): Promise<number> {
   const first = pino({ level: 'info' }, pino.destination({ dest: 2, sync: true }));
   let config: WorkerConfig;
   try {
+    if (process.argv.length > 2) throw new ConfigError([USAGE]);
     config = readConfig();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

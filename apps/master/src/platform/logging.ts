@@ -2,10 +2,20 @@ import { pino, type Logger } from 'pino';
 
 export type { Logger } from 'pino';
 
+/**
+ * What the log has of an error: its type, message and stack, those of its causes in the last two, and its code. No
+ * other field: an error of the database carries its client, with every statement and its parameters.
+ */
+export function errorForLog(error: Error & { code?: unknown }): object {
+  const { type, message, stack } = pino.stdSerializers.err(error);
+  return { type, code: error.code, message, stack };
+}
+
 const root = pino(
   {
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: errorForLog },
     formatters: { level: (level) => ({ level }) },
     redact: ['token', 'password', '*.token', 'req.headers.authorization', 'req.headers.cookie'],
     // Until the configuration is read; tests stay quiet.
