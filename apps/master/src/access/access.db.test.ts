@@ -68,6 +68,8 @@ describe('API tokens', () => {
       code: 'token-expired',
     });
     const revoked = await master.newToken(['admin']);
+    // It is known by now.
+    expect((await master.call('GET', '/api/v1/tokens', { token: revoked.token })).status).toBe(200);
     expect((await master.call('DELETE', `/api/v1/tokens/${revoked.id}`)).status).toBe(204);
     expect(await problem('GET', '/api/v1/tokens', { token: revoked.token })).toMatchObject({
       status: 401,

@@ -21,6 +21,13 @@ const SESSION_MS = 24 * 60 * 60 * 1000;
 /** `last_used_at` is as exact as this. */
 const USED_EVERY_MS = 60_000;
 
+/**
+ * So long a token that was found in force is not looked for again; a revocation ends that at once, on each master that
+ * hears of it.
+ */
+const KNOWN_MS = 1_000;
+const KNOWN_MOST = 1_000;
+
 /** A request before it is known who makes it; a plain upgrade request will do. */
 export interface Knock {
   headers: IncomingHttpHeaders;
@@ -30,6 +37,9 @@ export interface Knock {
 @Injectable()
 export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #revoked = new Set<() => void>();
+  #changes = 0;
+  /** Tokens as they were found, by their ids, and until when that counts. */
+  readonly #known = new Map<string, { row: ApiToken; until: number }>();
   #unlisten: (() => void) | undefined;
 
   constructor(
@@ -41,6 +51,7 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
 
   async onApplicationBootstrap(): Promise<void> {
     this.#unlisten = await this.database.listen('access', () => {
+      this.forget();
       for (const handler of this.#revoked) handler();
     });
   }
@@ -93,15 +104,33 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
     return () => this.#revoked.delete(handler);
   }
 
+  /** What is known of tokens may have changed. */
+  forget(): void {
+    this.#known.clear();
+    this.#changes += 1;
+  }
+
   /** The caller whose token this is. Rejects as `authenticate` does. */
   async #byToken(text: string | undefined): Promise<Caller> {
     const parsed = parseToken('igt', text);
-    // By hand: every request of every program comes by here.
-    const [row] = parsed ? await this.database.query<ApiToken>(FIND_TOKEN, [parsed.id]) : [];
+    const row = parsed && (await this.#find(parsed.id));
     // What is known of a token is told only to who has its secret.
     if (!parsed || !row || !secretMatches(parsed.secret, row.secretHash))
       throw new FarmError('unauthenticated', 'this is no token of this farm');
     return this.#admit(row);
+  }
+
+  /** Every request of every program comes by here. */
+  async #find(id: string): Promise<ApiToken | undefined> {
+    const known = this.#known.get(id);
+    if (known && known.until > performance.now()) return known.row;
+    const changes = this.#changes;
+    const until = performance.now() + KNOWN_MS;
+    const [row] = await this.database.query<ApiToken>(FIND_TOKEN, [id]);
+    if (this.#known.size >= KNOWN_MOST) this.#known.clear();
+    // It may have been read before a change that was told of meanwhile.
+    if (row && changes === this.#changes) this.#known.set(id, { row, until });
+    return row;
   }
 
   async #bySession(cookie: string, headers: IncomingHttpHeaders): Promise<Caller> {
@@ -129,10 +158,12 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
         'token-expired',
         `token ${token.name} expired at ${token.expiresAt.toISOString()}`,
       );
-    if (Date.now() - (token.lastUsedAt?.getTime() ?? 0) > USED_EVERY_MS)
+    if (Date.now() - (token.lastUsedAt?.getTime() ?? 0) > USED_EVERY_MS) {
+      token.lastUsedAt = new Date();
       await this.database.query('UPDATE api_tokens SET last_used_at = now() WHERE id = $1', [
         token.id,
       ]);
+    }
     return {
       actor: `token:${token.name}`,
       tokenId: token.id,

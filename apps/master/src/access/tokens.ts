@@ -12,6 +12,7 @@ import {
   type PageQuery,
   type Tx,
 } from '../platform/index.js';
+import { Access } from './access.js';
 import { ApiToken } from './access.entities.js';
 import { Audit } from './audit.js';
 import { mintToken, type MintedToken } from './secrets.js';
@@ -30,6 +31,7 @@ export class Tokens implements OnApplicationBootstrap {
     private readonly config: MasterConfig,
     private readonly audit: Audit,
     private readonly source: DataSource,
+    private readonly access: Access,
   ) {}
 
   /** A farm without any token gets one, which lies in the data folder. */
@@ -97,6 +99,8 @@ export class Tokens implements OnApplicationBootstrap {
       await this.audit.record(tx, by, 'token.revoke', row.name, { id });
       await tx.query('NOTIFY access');
     });
+    // Here the answer may be read before the notification is.
+    this.access.forget();
   }
 }
 

@@ -34,11 +34,19 @@ const log = logger('scheduling');
 /**
  * Brings waiting requests and free workers of this master together. It wakes up for a notification, for
  * credit, and for a slow poll; one claim runs at a time. Other masters do the same for their workers: the rows
- * decide who gets what.
+ * decide who gets what. A notification names the group that has a request more, so that it is not looked for.
  */
 @Injectable()
 export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #takers = new Map<string, Taker>();
+  /** Groups in which requests may wait: too many here cost a claim that finds nothing, never a request. */
+  readonly #waiting = new Set<number>();
+  /** Those that were told of since the last look. */
+  readonly #told = new Set<number>();
+  /** Others than those may have some. */
+  #lookAtAll = true;
+  /** What the groups seen so far require, which never changes. */
+  readonly #groups = new Map<number, Group>();
   /** Those for whom a claim failed: it may be committed all the same. */
   readonly #doubtful = new Set<Taker>();
   readonly #unlisten: (() => void)[] = [];
@@ -57,13 +65,17 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
 
   async onApplicationBootstrap(): Promise<void> {
     this.#unlisten.push(
-      await this.db.listen('queue', () => this.wake()),
+      await this.db.listen('queue', (group) => {
+        if (group === '') return this.#lookAgain();
+        this.#told.add(Number(group));
+        this.wake();
+      }),
       await this.db.listen('lease', () => {
         this.#leaseNews += 1;
         void this.#tellTakers();
       }),
     );
-    this.#timer = setInterval(() => this.wake(), SAFETY_POLL_MS);
+    this.#timer = setInterval(() => this.#lookAgain(), SAFETY_POLL_MS);
     this.#running = this.#run();
   }
 
@@ -79,18 +91,26 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   /** The worker may be given builds from now on. A later one of the same id takes its place. */
   join(taker: Taker): void {
     this.#takers.set(taker.claimant.id, taker);
-    this.wake();
+    this.#lookAgain();
     // What was asked for after its welcome was written, and before it stood here.
     if (taker.held().length > 0) void this.#tellTakers();
   }
 
   leave(taker: Taker): void {
-    if (this.#takers.get(taker.claimant.id) === taker) this.#takers.delete(taker.claimant.id);
+    if (this.#takers.get(taker.claimant.id) !== taker) return;
+    this.#takers.delete(taker.claimant.id);
+    // A claim for a connection that has ended finds nothing, whatever waits.
+    this.#lookAgain();
   }
 
   /** Looks for work soon; many calls make one look. */
   wake(): void {
     this.#wake.resolve();
+  }
+
+  #lookAgain(): void {
+    this.#lookAtAll = true;
+    this.wake();
   }
 
   /** Ids of the workers that are connected here. */
@@ -117,22 +137,47 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
     for (const taker of this.#doubtful) await this.#withdraw(taker);
     const free = () => [...this.#takers.values()].filter((taker) => taker.credit() > 0);
     if (free().length === 0) return;
-    let groups = await this.db.query<Group>(PENDING_GROUPS);
+    await this.#look();
     // One each at first, so that few builds spread over many workers; then more at a time.
-    for (
-      let share = 1;
-      groups.length > 0 && !this.#stopped;
-      share = Math.min(share * 2, CLAIM_LIMIT)
-    ) {
-      const takers = free().filter((taker) => groups.some((group) => fits(group, taker.claimant)));
+    for (let share = 1; !this.#stopped; share = Math.min(share * 2, CLAIM_LIMIT)) {
+      const takers = free().filter((taker) => this.#servable(taker).length > 0);
       if (takers.length === 0) return;
       for (const taker of takers) {
-        if (!groups.some((group) => fits(group, taker.claimant))) continue;
+        const groups = this.#servable(taker);
         const limit = Math.min(taker.credit(), takers.length === 1 ? CLAIM_LIMIT : share);
-        if (limit > 0 && (await this.#handOut(taker, limit)) < limit)
-          groups = groups.filter((group) => !fits(group, taker.claimant));
+        if (groups.length === 0 || limit <= 0) continue;
+        if ((await this.#handOut(taker, limit)) < limit)
+          for (const id of groups) this.#waiting.delete(id);
       }
     }
+  }
+
+  /** Learns in which groups requests may wait by now. */
+  async #look(): Promise<void> {
+    const told = [...this.#told];
+    this.#told.clear();
+    for (const id of told) this.#waiting.add(id);
+    if (!this.#lookAtAll && told.every((id) => this.#groups.has(id))) return;
+    this.#lookAtAll = false;
+    try {
+      const found = await this.db.query<Group>(PENDING_GROUPS);
+      this.#waiting.clear();
+      for (const group of found) {
+        this.#groups.set(group.id, group);
+        this.#waiting.add(group.id);
+      }
+    } catch (error) {
+      this.#lookAtAll = true;
+      throw error;
+    }
+  }
+
+  /** The groups in which something may wait for this worker. */
+  #servable({ claimant }: Taker): number[] {
+    return [...this.#waiting].filter((id) => {
+      const group = this.#groups.get(id);
+      return group !== undefined && fits(group, claimant);
+    });
   }
 
   async #handOut(taker: Taker, limit: number): Promise<number> {
@@ -196,6 +241,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
 }
 
 interface Group {
+  id: number;
   labels: string[];
   workers: string[];
 }
@@ -209,6 +255,6 @@ function fits(group: Group, worker: Claimant): boolean {
 
 // One look into the index for each group: with EXISTS the planner may read the whole backlog.
 const PENDING_GROUPS = `
-  SELECT g.labels, g.workers FROM requirement_groups g CROSS JOIN LATERAL (
+  SELECT g.id, g.labels, g.workers FROM requirement_groups g CROSS JOIN LATERAL (
     SELECT 1 FROM build_requests r WHERE r.group_id = g.id AND r.state = 'pending'
     ORDER BY r.rank, r.id LIMIT 1) waiting`;

@@ -165,7 +165,7 @@ const SUBMIT = `
       'request', id, 'properties', properties, 'priority', priority)
     FROM wishes ORDER BY n`)}
   )
-  SELECT n, id, now() AS "submittedAt", pg_notify('queue', ''), pg_notify('events', '') FROM wishes`;
+  SELECT n, id, now() AS "submittedAt", pg_notify('queue', "group"::text), pg_notify('events', '') FROM wishes`;
 // A row that was waited for stays locked also when it is not what was looked for any more; the next look is at one
 // whose holder may wait for it.
 const LET_GO = 'ROLLBACK TO SAVEPOINT look';

@@ -551,6 +551,30 @@ describe('the dispatcher', () => {
     }
   });
 
+  it('remembers what nobody could take, for a worker that comes or gets room later', async () => {
+    const dispatcher = farm.dispatcher();
+    await dispatcher.onApplicationBootstrap();
+    const [busy, big] = await Promise.all([fakeTaker('d-3'), fakeTaker('d-4')]);
+    Object.assign(big.claimant, { labels: ['big'] });
+    busy.slots = 0;
+    try {
+      dispatcher.join(busy);
+      await farm.submit({ labels: ['big'] });
+      await farm.submit();
+      await farm.submit();
+      busy.slots = 1;
+      dispatcher.wake();
+      await until(() => busy.got.length === 1);
+      dispatcher.join(big);
+      await until(() => big.got.length === 1);
+      busy.slots = 1;
+      dispatcher.wake();
+      await until(() => busy.got.length === 2);
+    } finally {
+      await dispatcher.beforeApplicationShutdown();
+    }
+  });
+
   it('gives back what it claimed without learning that it did', async () => {
     let losesAnswer = true;
     const forgetful = {

@@ -92,7 +92,7 @@ describe('Database', () => {
   it('hears all channels on one connection, however they are asked for', async () => {
     const own = new Database({ url: test.url });
     const heard = ['a', 'b', 'c'].map(() => deferred());
-    await Promise.all(heard.map(({ resolve }, n) => own.listen(`channel-${n}`, resolve)));
+    await Promise.all(heard.map(({ resolve }, n) => own.listen(`channel-${n}`, () => resolve())));
     const listeners = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`;
     const before = await database.query(listeners);
     for (const n of heard.keys()) await database.query(`NOTIFY "channel-${n}"`);

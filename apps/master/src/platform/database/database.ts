@@ -10,7 +10,7 @@ import { Injectable } from '@nestjs/common';
 import { gatherWrites } from '@impgem/kit';
 import { Pool, types as standardTypes, type ClientConfig, type PoolClient } from 'pg';
 import { applicationName } from './embedded-postgres.js';
-import { Listener } from './listener.js';
+import { Listener, type Hear } from './listener.js';
 import { asFarmError, isOutage } from './outage.js';
 import { statement } from './statement.js';
 
@@ -148,11 +148,11 @@ export class Database implements Tx {
   }
 
   /**
-   * Calls `handler` for every notification on the channel, and once more after a lost connection is back, since
-   * some may have been missed. Resolves when the server listens (or, while it is away, at once); the returned
+   * Calls `handler` for every notification on the channel, with what it carries, and once more after a lost connection
+   * is back, with '', since some may have been missed. Resolves when the server listens (or, while it is away, at once); the returned
    * function ends it. A handler must not throw.
    */
-  async listen(channel: string, handler: () => void): Promise<() => void> {
+  async listen(channel: string, handler: Hear): Promise<() => void> {
     return this.#listener.listen(channel, handler);
   }
 

@@ -6,9 +6,12 @@ import { Client, escapeIdentifier, type ClientConfig } from 'pg';
 const PROBE_MS = 10_000;
 const BACKOFF = { baseMs: 100, capMs: 2000 };
 
+/** Told of a notification with what it carries; after a lost connection is back, with ''. Must not throw. */
+export type Hear = (payload: string) => void;
+
 /** LISTEN on one connection of its own, opened with the first channel and opened again whenever it breaks. */
 export class Listener {
-  readonly #handlers = new Map<string, Set<() => void>>();
+  readonly #handlers = new Map<string, Set<Hear>>();
   #client: Client | undefined;
   #first: Promise<void> | undefined;
   #loop: Promise<void> | undefined;
@@ -19,7 +22,7 @@ export class Listener {
     private readonly saw: (error?: unknown) => void,
   ) {}
 
-  async listen(channel: string, handler: () => void): Promise<() => void> {
+  async listen(channel: string, handler: Hear): Promise<() => void> {
     const handlers = this.#handlers.get(channel) ?? new Set();
     handlers.add(handler);
     this.#handlers.set(channel, handlers);
@@ -48,7 +51,7 @@ export class Listener {
   async #connect(): Promise<Client> {
     const client = new Client({ ...this.settings, query_timeout: PROBE_MS });
     client.on('error', this.saw);
-    client.on('notification', ({ channel }) => this.#call(channel));
+    client.on('notification', ({ channel, payload }) => this.#call(channel, payload));
     try {
       await client.connect();
       this.#client = client;
@@ -105,7 +108,7 @@ export class Listener {
     await client.end().catch(() => undefined);
   }
 
-  #call(channel: string): void {
-    for (const handler of this.#handlers.get(channel) ?? []) handler();
+  #call(channel: string, payload = ''): void {
+    for (const handler of this.#handlers.get(channel) ?? []) handler(payload);
   }
 }
