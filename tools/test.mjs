@@ -33,7 +33,7 @@ const toolTests = readdirSync(join(root, 'tools'))
 /**
  * What runs; `budget` in seconds on two cores, beside the others; `needs` names what the machine must have, `images` what its engine must.
  * The lanes run side by side, the targets of one in this order: what keeps the processors busy, what mostly waits, and
- * what works the engine. Before them goes what may still write compiled files.
+ * what works the engine. Before them goes what may still write compiled files, after them what measures.
  */
 const TARGETS = [
   {
@@ -99,6 +99,14 @@ const TARGETS = [
     needs: ['engine', 'git', 'chromium'],
     images: [QUICK_START_IMAGE],
     tests: script('e2e', 'browser'),
+  },
+  {
+    name: 'bench',
+    lane: 'last',
+    budget: 90,
+    needs: ['engine'],
+    images: [QUICK_START_IMAGE],
+    commands: [['npm', ['run', '--silent', 'bench', '--', 'smoke']]],
   },
 ];
 
@@ -294,6 +302,7 @@ async function main(names) {
     await runLane(inLane('first'), context);
     const lanes = ['compute', 'wait', 'engine'].map(inLane);
     await Promise.all(lanes.map((lane) => runLane(lane, context)));
+    await runLane(inLane('last'), context);
   } finally {
     const mine = await newImages(made);
     if (host) await removeImages(host, mine, before);

@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- NAME… [--json] [--write] [--small]`: measures rows of the table, each beside its peer, and prints a
- * sentence, or with --json a JSON line, for every figure. `all` measures every row and writes docs/benchmarks.md, as
- * --write does with the rows that are named; `smoke` takes a minute and ends 1 when a ratio is far off. --small does
+ * sentence, or with --json a JSON line, for every figure. `all` measures every row and writes docs/benchmarks.md;
+ * --write puts the rows that are named into it, beside those measured on this machine before; `smoke` takes a minute and ends 1 when a ratio is far off. --small does
  * little work, to try a row out.
  */
 import { parseArgs } from 'node:util';
@@ -49,6 +49,6 @@ for (const name of names) {
 if ((isAll || values.write) && size === 'full') {
   // it brings a chart library along
   const { writePage } = await import('./report.js');
-  await writePage([where, ...durabilities], results);
+  await writePage(where, [...durabilities], results);
 }
 if (names.includes('smoke') && results.some(({ met }) => met !== true)) process.exitCode = 1;
