@@ -39,10 +39,10 @@ function processesOf(identity: Identity): string[] {
   });
 }
 
-/** Of a step. */
-function folderOf({ identity, ref }: Left): string {
+/** What the names of a step's files begin with. */
+function filesOf({ identity, ref }: Left): string {
   const [workspace = ''] = readdirSync(root).filter((name) => name.startsWith(markOf(identity)));
-  return join(root, workspace, 'steps', ref);
+  return join(root, workspace, ref);
 }
 
 const subject: Subject = {
@@ -97,7 +97,7 @@ describe('the host executor, beyond the contract', () => {
     const left = await launchAndDie(stage, `${run}; while [ ! -e go ]; do sleep 0.05; done`, {
       sink,
     });
-    const file = join(folderOf(left), 'stdout');
+    const file = `${filesOf(left)}.stdout`;
     await until('its output is on disk', () => statSync(file).size >= bytes.length);
     behind.resolve();
     const state = (): string | undefined => {
@@ -128,11 +128,8 @@ describe('the host executor, beyond the contract', () => {
     const [ofStep] = processesOf(left.identity);
     const group = readFileSync(`/proc/${ofStep}/stat`, 'latin1').split(') ')[1]?.split(' ')[2];
     await left.dead.leave();
-    const [folder = ''] = readdirSync(root).filter((name) =>
-      left.ref.startsWith(name.slice(0, 12)),
-    );
-    const file = join(root, folder, 'steps', left.ref, 'process');
-    writeFileSync(file, JSON.stringify({ pid: other.pid, start: '1' }));
+    const id = JSON.stringify({ pid: other.pid, start: '1' });
+    writeFileSync(`${filesOf(left)}.process`, `${id}\n`);
     process.kill(-Number(group), 'SIGKILL');
     await heirOf(stage, left, async (heir, workspace) => {
       const { step } = await take(heir, workspace, left);

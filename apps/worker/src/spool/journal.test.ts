@@ -237,9 +237,9 @@ describe('Journal', () => {
     const stop = { kind: 'halt', reason: { code: 'draining', message: '' }, whole: true } as const;
     await journal.noteStop(stop);
     expect((await reopen()).journal.launch).toEqual({ step: 2, ref: 'def', stop });
-    await appendFile(join(journal.folder, 'launch.json'), '\n{"step":');
+    await appendFile(join(journal.folder, 'meta.json'), '\n{"step":');
     expect((await reopen()).journal.launch).toEqual({ step: 2, ref: 'def', stop });
-    await writeFile(join(journal.folder, 'launch.json'), '\n{"step":');
+    await writeFile(join(journal.folder, 'meta.json'), `${JSON.stringify(meta)}\n{"step":`);
     expect((await reopen()).journal.launch).toBeUndefined();
     await journal.close();
   });

@@ -37,12 +37,12 @@ export const SEGMENT_BYTES = 8 * 1024 * 1024;
 const SYNC_BYTES = 64 * 1024;
 const writeLong = promisify(write);
 
-const META = 'meta.json';
 /**
- * One note a line, and the last one counts. They are added, since a file that is put in the place of another is written
- * to the disk at once by some file systems (ext4's auto_da_alloc), which takes longer than all else of a step's begin.
+ * In its first line what was handed out, in each further one a launch, of which the last counts. They are added, since a
+ * file that is put in the place of another is written to the disk at once by some file systems (ext4's auto_da_alloc),
+ * which takes longer than all else of a step's begin; and to this file, since some take as long for each that is made.
  */
-const LAUNCH = 'launch.json';
+const META = 'meta.json';
 /** What was written last is kept in memory, so that it need not be read again to be sent: so many bytes of it. */
 const RECENT_BYTES = 1024 * 1024;
 
@@ -144,8 +144,11 @@ export class Journal {
     segmentBytes = SEGMENT_BYTES,
   ): Promise<{ journal: Journal; cut: number } | undefined> {
     let meta: Meta;
+    let launch: Launch | undefined;
     try {
-      meta = JSON.parse(await readFile(join(folder, META), 'utf8')) as Meta;
+      const [first = '', ...notes] = (await readFile(join(folder, META), 'utf8')).split('\n');
+      meta = JSON.parse(first) as Meta;
+      launch = lastWhole(notes);
       const { build, epoch } = meta.assign;
       invariant(
         basename(folder) === `${build}-${epoch}`,
@@ -157,14 +160,14 @@ export class Journal {
     }
     const { segments, progress, cut } = await scan(folder);
     const journal = new Journal(folder, meta, budget, segments, progress, segmentBytes);
-    journal.launch = await readLaunch(folder);
+    journal.launch = launch;
     return { journal, cut };
   }
 
   /** Notes that a step is about to run. Settles when that is with the operating system: not before may it run. */
   async noteLaunch(launch: Launch): Promise<void> {
     this.launch = launch;
-    appendFileSync(join(this.folder, LAUNCH), `\n${JSON.stringify(launch)}`, { mode: 0o600 });
+    appendFileSync(join(this.folder, META), `\n${JSON.stringify(launch)}`);
   }
 
   /** Notes that the launched step is about to be stopped; to have settled before a signal is sent to it. */
@@ -395,7 +398,7 @@ export class Journal {
   /** Closes it and removes its folder; the meta file first, so that a half-removed journal is known as such. */
   async destroy(): Promise<void> {
     await this.close();
-    const names = [LAUNCH, ...this.segments.map(({ path }) => basename(path))];
+    const names = this.segments.map(({ path }) => basename(path));
     for (const segment of this.segments.splice(0)) this.giveBack(segment);
     remove(join(this.folder, META));
     await removeFolder(this.folder, names);
@@ -403,16 +406,12 @@ export class Journal {
 }
 
 /** The last note that is whole: one that the process' death cut off was not heeded yet. */
-async function readLaunch(folder: string): Promise<Launch | undefined> {
-  const text = await readFile(join(folder, LAUNCH), 'utf8').catch((error: unknown) => {
-    ignoreMissing(error as NodeJS.ErrnoException);
-    return '';
-  });
-  for (const line of text.split('\n').toReversed()) {
+function lastWhole(notes: readonly string[]): Launch | undefined {
+  for (const note of notes.toReversed()) {
     try {
-      return JSON.parse(line) as Launch;
+      return JSON.parse(note) as Launch;
     } catch {
-      // Torn, or empty.
+      // Torn.
     }
   }
   return undefined;

@@ -1,8 +1,9 @@
-import { watch } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
-import { open } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import type { OutputSink } from '../executor.js';
+import { fileOf } from './launcher-messages.js';
 
 /** Stops and resumes the writer. */
 export interface Brake {
@@ -17,15 +18,17 @@ const LOW = 4 * 1024 * 1024;
 
 interface Tail {
   stream: 'stdout' | 'stderr';
-  file: FileHandle;
+  file: number;
   at: number;
-  /** Used again as long as pieces are copied out of it. */
-  buffer: Buffer | undefined;
 }
+
+/** What is read into, by all tails of this process, for as long as pieces are copied out of it. */
+let room: Buffer | undefined;
 
 /**
  * Follows the output files of a step into the sink, woken by the kernel (inotify), one piece at a time, so that
- * memory stays flat whatever the step writes; a step that is 16 MiB ahead of the sink is frozen meanwhile.
+ * memory stays flat whatever the step writes; a step that is 16 MiB ahead of the sink is frozen meanwhile. Pieces are
+ * read by calls that wait: they were just written, so that the kernel has them.
  */
 export class FileTail {
   /** Settles when `finish` was called and the sink took all there was; never rejects. */
@@ -38,32 +41,28 @@ export class FileTail {
   #dirty = true;
   #wake = (): void => {};
 
-  static async open(folder: string, sink: OutputSink, brake: Brake): Promise<FileTail> {
+  /** Of the files of a step, which are made if need be. */
+  static open(files: string, sink: OutputSink, brake: Brake): FileTail {
     const tails: Tail[] = [];
     try {
-      for (const stream of ['stdout', 'stderr'] as const) {
-        tails.push({
-          stream,
-          file: await open(`${folder}/${stream}`, 'a+', 0o600),
-          at: 0,
-          buffer: undefined,
-        });
-      }
-      return new FileTail(folder, tails, sink, brake);
+      for (const stream of ['stdout', 'stderr'] as const)
+        tails.push({ stream, file: openSync(fileOf(files, stream), 'a+', 0o600), at: 0 });
+      return new FileTail(files, tails, sink, brake);
     } catch (error) {
-      for (const { file } of tails) await file.close();
+      for (const { file } of tails) closeSync(file);
       throw error;
     }
   }
 
   private constructor(
-    folder: string,
+    files: string,
     private readonly tails: readonly Tail[],
     private readonly sink: OutputSink,
     private brake: Brake | undefined,
   ) {
-    this.#watcher = watch(folder, { persistent: false }, (_, name) => {
-      if (name === null || name === 'stdout' || name === 'stderr') this.#stir();
+    const names = tails.map(({ stream }) => basename(fileOf(files, stream)));
+    this.#watcher = watch(dirname(files), { persistent: false }, (_, name) => {
+      if (name === null || names.includes(name)) this.#stir();
     });
     this.#watcher.on('error', () => this.#stir());
     this.done = this.#follow();
@@ -104,7 +103,7 @@ export class FileTail {
     } finally {
       this.letGo();
       this.#watcher.close();
-      for (const { file } of this.tails) await file.close();
+      for (const { file } of this.tails) closeSync(file);
     }
   }
 
@@ -113,22 +112,24 @@ export class FileTail {
     for (let more = true; more;) {
       more = false;
       for (const tail of this.tails) {
-        const piece = await next(tail);
+        const piece = next(tail);
         if (piece.length === 0) continue;
         tail.at += piece.length;
         more = true;
         const taken = this.sink(tail.stream, piece);
         await taken;
+        // There is more, as a rule: others get their turn before.
+        if (piece.length === PIECE) await setImmediate();
         // A short one that was taken at once was all there was.
-        if (taken !== undefined || this.#held || piece.length === PIECE) await this.#weigh();
+        if (taken !== undefined || this.#held || piece.length === PIECE) this.#weigh();
       }
     }
   }
 
-  async #weigh(): Promise<void> {
+  #weigh(): void {
     if (!this.brake || this.#finished) return;
     let behind = 0;
-    for (const { file, at } of this.tails) behind += (await file.stat()).size - at;
+    for (const { file, at } of this.tails) behind += fstatSync(file).size - at;
     if (!this.#held && behind > HIGH) this.brake.hold();
     else if (this.#held && behind < LOW) this.brake.release();
     else return;
@@ -137,10 +138,10 @@ export class FileTail {
 }
 
 /** The next bytes, for the sink to keep; none at the end. Big pieces are not copied. */
-async function next(tail: Tail): Promise<Buffer> {
-  const buffer = (tail.buffer ??= Buffer.allocUnsafe(PIECE));
-  const { bytesRead } = await tail.file.read(buffer, 0, PIECE, tail.at);
-  if (bytesRead <= PIECE / 4) return Buffer.from(buffer.subarray(0, bytesRead));
-  tail.buffer = undefined;
-  return buffer.subarray(0, bytesRead);
+function next(tail: Tail): Buffer {
+  const buffer = (room ??= Buffer.allocUnsafeSlow(PIECE));
+  const length = readSync(tail.file, buffer, 0, PIECE, tail.at);
+  if (length <= PIECE / 4) return Buffer.from(buffer.subarray(0, length));
+  room = undefined;
+  return buffer.subarray(0, length);
 }

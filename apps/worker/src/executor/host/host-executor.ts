@@ -23,8 +23,8 @@ import { killStrays, MARKER } from './strays.js';
 /** All that a step finds in its environment beside what it is given. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** Where a step's output and exit are. */
-const folderOf = ({ folder }: HostWorkspace, id: string): string => join(folder, 'steps', id);
+/** What the names of a step's files begin with. */
+const filesOf = ({ folder }: HostWorkspace, id: string): string => join(folder, id);
 
 /**
  * Runs steps as processes of this machine, as the worker's user: no isolation, so only where the worker's own
@@ -93,7 +93,7 @@ export class HostExecutor implements Executor {
       run: shellText(step),
       cwd,
       env: { PATH, HOME: join(workspace.folder, 'home'), ...step.env, [MARKER]: id },
-      folder: folderOf(workspace, id),
+      files: filesOf(workspace, id),
       sink,
     });
     workspace.add(running);
@@ -107,7 +107,7 @@ export class HostExecutor implements Executor {
     sink: OutputSink,
   ): Promise<RunningStep | undefined> {
     invariant(workspace instanceof HostWorkspace, 'a workspace of another executor');
-    const running = await HostStep.attach({ id: ref, folder: folderOf(workspace, ref), sink });
+    const running = await HostStep.attach({ id: ref, files: filesOf(workspace, ref), sink });
     if (running) workspace.add(running);
     return running;
   }

@@ -1,21 +1,20 @@
 import { deferred, FarmError } from '@impgem/kit';
-import { mkdirSync, unlinkSync } from 'node:fs';
-import { open, rm, rmdir, stat } from 'node:fs/promises';
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { OutputSink, RunningStep, StepExit } from '../executor.js';
 import { FileTail } from './file-tail.js';
 import type { LauncherClient } from './launcher-client.js';
+import { fileOf, FILES } from './launcher-messages.js';
 import type { ProcessExit, ProcessId } from './launcher-messages.js';
-import { inherit, launch, readExit, readJson } from './step-process.js';
+import { inherit, launch, readNotes } from './step-process.js';
 import type { Report, StepProcess } from './step-process.js';
 import { killStrays } from './strays.js';
 
 export interface HostAttachOrder {
   id: string;
-  /** For output and exit code; made here, removed with the step. */
-  folder: string;
+  /** What the names of its files begin with; they are removed with the step. */
+  files: string;
   sink: OutputSink;
 }
 
@@ -45,40 +44,40 @@ export class HostStep implements RunningStep {
 
   /** Rejects with a `FarmError` when the step cannot be started; nothing is left then. */
   static async start(order: HostStepOrder): Promise<HostStep> {
-    const { launcher, launching, id, run, cwd, env, folder, sink } = order;
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const { launcher, launching, id, run, cwd, env, files, sink } = order;
     let process: StepProcess | undefined;
-    const tail = await FileTail.open(folder, sink, {
+    const tail = FileTail.open(files, sink, {
       hold: () => process?.hold(),
       release: () => process?.release(),
     });
     try {
       await launching(id);
-      const launched = await launch(launcher, { ask: 'start', id, run, cwd, env, folder });
+      const launched = await launch(launcher, { ask: 'start', id, run, cwd, env, files });
       if ('tell' in launched) throw cannotStart(launched);
       process = launched;
       return new HostStep(order, process, tail, false);
     } catch (error) {
       tail.finish();
       await tail.done;
-      await rm(folder, { recursive: true, force: true });
+      remove(files);
       throw error;
     }
   }
 
   /** Takes up the step that an earlier process had launched; undefined when it never ran, and never will. */
   static async attach(order: HostAttachOrder): Promise<HostStep | undefined> {
-    const { folder, sink } = order;
-    if (!(await isFolder(folder))) throw new FarmError('worker-lost', 'its folder is gone');
-    const found = await foundIn(folder);
+    const { files, sink } = order;
+    if (!existsSync(fileOf(files, 'stdout')))
+      throw new FarmError('worker-lost', 'its output is gone');
+    const found = await foundIn(files);
     if (!found) {
-      await rm(folder, { recursive: true, force: true });
+      remove(files);
       return undefined;
     }
-    const process = inherit(folder, found.id);
+    const process = inherit(files, found.id);
     // Frozen since its output was behind, it may be.
     process.release();
-    const tail = await FileTail.open(folder, sink, process);
+    const tail = FileTail.open(files, sink, process);
     return new HostStep(order, process, tail, found.exit !== undefined);
   }
 
@@ -91,7 +90,7 @@ export class HostStep implements RunningStep {
     this.exited = this.#finish();
     const gone = async (): Promise<void> => {
       await Promise.all([this.exited, this.#discarded.promise]);
-      await remove(order.folder).catch(() => {});
+      remove(order.files);
     };
     this.removed = gone();
   }
@@ -142,32 +141,21 @@ export class HostStep implements RunningStep {
   }
 }
 
-/** The files that a step leaves, as a rule; with them it takes a few calls, and not a walk through the folder. */
-const FILES = ['stdout', 'stderr', 'process', 'exit'];
-
-async function remove(folder: string): Promise<void> {
+/** What is left of it goes with the workspace. */
+function remove(files: string): void {
   try {
-    for (const name of FILES) unlinkSync(join(folder, name));
-    await rmdir(folder);
+    for (const name of FILES) rmSync(fileOf(files, name), { force: true });
   } catch {
-    await rm(folder, { recursive: true, force: true });
+    // As above.
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
-}
-
 /** The process that the step became; undefined when it became none. Rejects when that cannot be known. */
-async function foundIn(folder: string): Promise<{ id: ProcessId; exit?: ProcessExit } | undefined> {
+async function foundIn(files: string): Promise<{ id: ProcessId; exit?: ProcessExit } | undefined> {
   // From here on no launcher starts it any more, if none has yet.
-  if (await makes(join(folder, 'process'))) return undefined;
+  if (makes(fileOf(files, 'process'))) return undefined;
   for (let left = STARTED_WITHIN_MS; left > 0; left -= LOOK_MS) {
-    const id = await readJson<ProcessId>(join(folder, 'process'));
-    const exit = await readExit(folder);
+    const { id, exit } = await readNotes(files);
     if (exit?.failed) return undefined;
     if (id) return exit ? { id, exit } : { id };
     await delay(LOOK_MS);
@@ -179,9 +167,9 @@ async function foundIn(folder: string): Promise<{ id: ProcessId; exit?: ProcessE
 }
 
 /** True when the file was not there. */
-async function makes(path: string): Promise<boolean> {
+function makes(path: string): boolean {
   try {
-    await (await open(path, 'wx', 0o600)).close();
+    closeSync(openSync(path, 'wx', 0o600));
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;

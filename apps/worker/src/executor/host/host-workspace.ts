@@ -11,7 +11,7 @@ import type { HostStep } from './host-step.js';
 import { killStrays } from './strays.js';
 import type { Since } from './strays.js';
 
-/** A folder of the worker's disk; `work` in it is what steps see. */
+/** A folder of the worker's disk; `work` in it is what steps see, beside it are their `home` and their files. */
 export class HostWorkspace implements Workspace {
   readonly work: string;
   readonly #steps = new Set<HostStep>();
@@ -147,9 +147,7 @@ export class HostWorkspace implements Workspace {
   async #remove(): Promise<void> {
     const { folder, work } = this;
     try {
-      await Promise.all(
-        [work, join(folder, 'home'), join(folder, 'steps')].map((path) => rmdir(path)),
-      );
+      await Promise.all([work, join(folder, 'home')].map((path) => rmdir(path)));
       await rmdir(folder);
     } catch {
       await rm(folder, { recursive: true, force: true, maxRetries: 3 });

@@ -7,14 +7,25 @@ export type LauncherRequest =
       run: string;
       cwd: string;
       env: Record<string, string>;
-      /** Absolute; `stdout`, `stderr`, `process` and `exit` are made in it. */
-      folder: string;
+      /** What the names of its files begin with; absolute. */
+      files: string;
     }
   | { ask: 'stop'; id: string; graceMs: number }
   /** Freezes the step while its output is behind, and lets it go on. */
   | { ask: 'hold' | 'release'; id: string };
 
-/** The end of a process, as in the file `exit` of the step's folder. */
+/**
+ * The files of a step, beside each other since some file systems take long for each folder that is made. `process` has
+ * two lines, each ended by a newline: which process the step is, empty when it became none, and its end.
+ *
+ * Whoever makes `process` decides: the launcher, then the step runs; or a worker that takes the step up, then it never
+ * will.
+ */
+export const FILES = ['stdout', 'stderr', 'process'] as const;
+
+export const fileOf = (files: string, name: (typeof FILES)[number]): string => `${files}.${name}`;
+
+/** The end of a process. */
 export interface ProcessExit {
   code: number | null;
   signal: string | null;
@@ -22,10 +33,7 @@ export interface ProcessExit {
   failed?: { code: string; message: string };
 }
 
-/**
- * Which process a step is, as in the file `process` of its folder. Whoever makes that file decides: the launcher,
- * then the step runs; or a worker that takes the step up, then it never will.
- */
+/** Which process a step is. */
 export interface ProcessId {
   pid: number;
   /** When it was started, in the kernel's ticks: a process with the same id but another start is another one. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { closeSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { fileOf } from './launcher-messages.js';
 import type {
   LauncherReport,
   LauncherRequest,
@@ -13,8 +13,8 @@ import { startOf } from './process-id.js';
 /**
  * The launcher: a small process that starts the steps of the host executor. Small, because Node's spawn rate
  * falls with the size of the process that spawns (52/s at 1 GB); a process of its own, because steps then live
- * on when the worker dies: their output goes into files by descriptor, and their exit code into a file, written
- * whole or not at all. It lives until the worker is gone *and* the last step has ended.
+ * on when the worker dies: their output goes into files by descriptor, and their exit code into a line of a file, which
+ * counts when it has its end. It lives until the worker is gone *and* the last step has ended.
  */
 const running = new Map<string, { child: ChildProcess; grace?: NodeJS.Timeout }>();
 let alone = false;
@@ -33,50 +33,68 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-function start({ id, run, cwd, env, folder }: Extract<LauncherRequest, { ask: 'start' }>): void {
+function start({ id, run, cwd, env, files }: Extract<LauncherRequest, { ask: 'start' }>): void {
   // Not there yet, or another worker has taken the step up and wants it not to run any more.
-  const claim = openSync(join(folder, 'process'), 'wx', 0o600);
-  const files = ['stdout', 'stderr'].map((name) => openSync(join(folder, name), 'a', 0o600));
-  const child = spawn('/bin/sh', ['-e', '-c', run], {
-    cwd,
-    env,
-    // A session and group of its own.
-    detached: true,
-    stdio: ['ignore', files[0], files[1]],
-  });
-  for (const file of files) closeSync(file);
-  child.once('error', ({ code = 'unknown', message }: NodeJS.ErrnoException) => {
+  const notes = openSync(fileOf(files, 'process'), 'ax', 0o600);
+  const note = (what?: ProcessId | ProcessExit): void =>
+    void writeSync(notes, `${what ? JSON.stringify(what) : ''}\n`);
+  const end = (exit: ProcessExit): void => {
     running.delete(id);
-    record(folder, { code: null, signal: null, failed: { code, message } });
+    try {
+      note(exit);
+    } catch {
+      // A full disk, say; who listens is told all the same.
+    }
+    closeSync(notes);
+  };
+  const fail = ({ code = 'unknown', message }: NodeJS.ErrnoException): void => {
+    end({ code: null, signal: null, failed: { code, message } });
     report({ tell: 'failed', id, code, message });
     leaveWhenDone();
-  });
-  if (child.pid !== undefined) {
-    const process: ProcessId = { pid: child.pid, start: startOf(child.pid) ?? '' };
-    writeSync(claim, JSON.stringify(process));
+  };
+  let child: ChildProcess | undefined;
+  try {
+    child = spawned(files, { run, cwd, env });
+    const { pid } = child;
+    note(pid === undefined ? undefined : { pid, start: startOf(pid) ?? '' });
+  } catch (error) {
+    if (child) signalGroup(child, 'SIGKILL');
+    else note();
+    return fail(error as NodeJS.ErrnoException);
   }
-  closeSync(claim);
-  if (child.pid === undefined) return;
+  child.once('error', fail);
+  const { pid } = child;
+  if (pid === undefined) return;
   running.set(id, { child });
   child.once('exit', (code, signal) => {
     // As in a container: with the main process its children end.
     signalGroup(child, 'SIGKILL');
     clearTimeout(running.get(id)?.grace);
-    running.delete(id);
     const exit: ProcessExit = { code, signal };
-    record(folder, exit);
+    end(exit);
     report({ tell: 'exited', id, ...exit });
     leaveWhenDone();
   });
-  report({ tell: 'started', id, pid: child.pid });
+  report({ tell: 'started', id, pid });
 }
 
-function record(folder: string, exit: ProcessExit): void {
+function spawned(
+  files: string,
+  { run, cwd, env }: Pick<Extract<LauncherRequest, { ask: 'start' }>, 'run' | 'cwd' | 'env'>,
+): ChildProcess {
+  const [out, err] = (['stdout', 'stderr'] as const).map((name) =>
+    openSync(fileOf(files, name), 'a', 0o600),
+  );
   try {
-    writeFileSync(join(folder, 'exit.part'), JSON.stringify(exit), { mode: 0o600 });
-    renameSync(join(folder, 'exit.part'), join(folder, 'exit'));
-  } catch {
-    // The workspace was removed meanwhile: nobody asks any more.
+    return spawn('/bin/sh', ['-e', '-c', run], {
+      cwd,
+      env,
+      // A session and group of its own.
+      detached: true,
+      stdio: ['ignore', out, err],
+    });
+  } finally {
+    for (const file of [out, err]) if (file !== undefined) closeSync(file);
   }
 }
 
@@ -99,7 +117,6 @@ process.on('message', (request: LauncherRequest) => {
         start(request);
       } catch (error) {
         const { code = 'unknown', message } = error as NodeJS.ErrnoException;
-        record(request.folder, { code: null, signal: null, failed: { code, message } });
         report({ tell: 'failed', id: request.id, code, message });
       }
       break;

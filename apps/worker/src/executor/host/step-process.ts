@@ -1,8 +1,8 @@
 import { deferred } from '@impgem/kit';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { LauncherClient } from './launcher-client.js';
+import { fileOf } from './launcher-messages.js';
 import type {
   LauncherReport,
   LauncherRequest,
@@ -60,10 +60,10 @@ const LOOK_MS = 100;
 /** Between the end of a process and its exit on disk, at most. */
 const EXIT_WRITTEN_MS = 10_000;
 
-/** Started by the launcher of an earlier process, which writes its exit into `folder`. */
-export function inherit(folder: string, id: ProcessId): StepProcess {
+/** Started by the launcher of an earlier process, which notes its exit. */
+export function inherit(files: string, id: ProcessId): StepProcess {
   let grace: NodeJS.Timeout | undefined;
-  const ended = endOf(folder, id).finally(() => clearTimeout(grace));
+  const ended = endOf(files, id).finally(() => clearTimeout(grace));
   const kill = (): void => void signalGroup(id, 'SIGKILL');
   return {
     pid: id.pid,
@@ -79,11 +79,11 @@ export function inherit(folder: string, id: ProcessId): StepProcess {
   };
 }
 
-async function endOf(folder: string, id: ProcessId): Promise<Report> {
+async function endOf(files: string, id: ProcessId): Promise<Report> {
   for (let left = EXIT_WRITTEN_MS; left > 0;) {
     // In this order: the exit is written after the end.
     const there = isThere(id);
-    const exit = await readExit(folder);
+    const { exit } = await readNotes(files);
     if (exit) return { tell: 'exited', id: '', ...exit };
     if (!there) left -= LOOK_MS;
     await delay(LOOK_MS);
@@ -91,15 +91,17 @@ async function endOf(folder: string, id: ProcessId): Promise<Report> {
   return { tell: 'lost' };
 }
 
-export async function readExit(folder: string): Promise<ProcessExit | undefined> {
-  return readJson(join(folder, 'exit'));
-}
-
-/** Undefined while it is not there, or not written yet. */
-export async function readJson<T>(path: string): Promise<T | undefined> {
+/** What the launcher has noted of a step by now; a line counts when it has its end. */
+export async function readNotes(files: string): Promise<{ id?: ProcessId; exit?: ProcessExit }> {
+  const text = await readFile(fileOf(files, 'process'), 'utf8').catch(() => '');
+  const [id, exit] = text.split('\n').slice(0, -1);
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as T;
+    return {
+      ...(id ? { id: JSON.parse(id) as ProcessId } : {}),
+      ...(exit ? { exit: JSON.parse(exit) as ProcessExit } : {}),
+    };
   } catch {
-    return undefined;
+    // A line that a full disk has cut off.
+    return {};
   }
 }
