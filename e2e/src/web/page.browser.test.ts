@@ -49,6 +49,8 @@ builders:
           head -c 52428800 /dev/zero | tr '\\0' x
           echo
           printf 'nul:\\000 bad:\\377\\376 end\\n'
+  long:
+    steps: [{ name: long, run: 'seq 1 3000000' }]
   far:
     labels: [moon]
     steps: [{ run: 'true' }]
@@ -300,6 +302,42 @@ describe('the page', () => {
     const jumps = await page.evaluate<number[]>(JUMP_AROUND);
     // Not a measurement: a page that renders all lines takes seconds for each.
     expect(jumps[10]).toBeLessThan(1_000);
+  }, 120_000);
+
+  /** The view has this line of `long`, in which a line says the number before its own, since the command is the first. */
+  const showsLine = async (line: number) => {
+    await log()
+      .getByText(String(line - 1), { exact: true })
+      .last()
+      .waitFor();
+    const lines = await shownLines();
+    expect(lines.length).toBeGreaterThan(5);
+    for (const [number, text] of lines.filter(([n]) => n > 1))
+      expect(text).toBe(String(number - 1));
+  };
+
+  it('opens a long log at its end, and any part of it', async () => {
+    const { submit } = await trigger('long');
+    await submit.click();
+    const complete = page.getByText('complete', { exact: true });
+    await complete.waitFor({ timeout: 60_000 });
+    const address = page.url().replace(/[?#].*/, '');
+    await page.goto(`${address}?step=0`);
+    await showsLine(3_000_001);
+    expect(await page.getByRole('button', { name: 'Later' }).isDisabled()).toBe(true);
+    await page.getByRole('button', { name: 'Earlier' }).click();
+    await showsLine(2_950_000);
+    await page.getByLabel('Go to line').fill('1 234 567');
+    await page.getByLabel('Go to line').press('Enter');
+    await page.waitForURL(/#L1234567$/);
+    await showsLine(1_234_567);
+    await page.goto(`${address}?step=0#L7`);
+    await page.reload();
+    await showsLine(7);
+    expect(await page.getByRole('button', { name: 'Earlier' }).isDisabled()).toBe(true);
+    await complete.waitFor();
+    await page.getByRole('button', { name: 'Jump to end' }).click();
+    await showsLine(3_000_001);
   }, 120_000);
 
   it('says what a request waits for that no worker can take', async () => {

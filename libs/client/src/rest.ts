@@ -55,6 +55,18 @@ export interface LogSearchQuery {
   limit?: number;
 }
 
+/** Some lines of a log, and the bytes that they are. */
+export interface LogLines {
+  /** From 1, as `last`. */
+  first: number;
+  last: number;
+  /** Lines that have begun. */
+  total: number;
+  /** In bytes of the log; `to` is exclusive. */
+  from: number;
+  to: number;
+}
+
 /** Walks through all answers of a search. */
 export async function* everyMatch(
   search: (after: string | undefined) => Promise<api.LogSearchResult>,
@@ -180,6 +192,9 @@ function farm({ get, post, json, send }: Calls) {
           query: { ...query },
           headers: range(offset),
         }),
+      /** Where some lines of a step's log lie, without reading them. */
+      logLines: async (id: number, step: number, query: Pick<LogQuery, 'lines' | 'tail'>) =>
+        linesIn(await send('HEAD', at`builds/${id}/steps/${step}/log`, { query: { ...query } })),
       /** Lines of a step's log in which something occurs; `everyMatch` goes on to the end. */
       searchLog: (id: number, step: number, query: LogSearchQuery) =>
         get<api.LogSearchResult>(at`builds/${id}/steps/${step}/log/search`, { ...query }),
@@ -278,4 +293,12 @@ async function orNull<T>(answer: Promise<T>): Promise<T | null> {
     if (error instanceof ProblemError && error.code === 'not-found') return null;
     throw error;
   }
+}
+
+function linesIn({ headers }: FetchResponse): LogLines {
+  const [, first, last, total] =
+    /^(\d+)-(\d+)\/(\d+)$/.exec(headers.get('x-log-lines') ?? '') ?? [];
+  const from = Number(headers.get('x-log-offset'));
+  const to = from + Number(headers.get('content-length'));
+  return { first: Number(first), last: Number(last), total: Number(total), from, to };
 }

@@ -7,6 +7,7 @@ import type { StreamName } from '@impgem/client';
  *   caller subscribes again from `end`. So a cut connection can neither double nor lose a line.
  * - Each stream has a line of its own that is being written: a line of stdout that is not finished yet is not torn
  *   apart by one of stderr in between; lines stand in the order in which they began.
+ * - It may begin anywhere: with a line's number and offset.
  * - Memory is bounded: a line keeps its first `LINE_CHARACTERS`, the buffer its last `MAX_LINES` and
  *   `MAX_CHARACTERS`; both say what is left out.
  */
@@ -51,14 +52,21 @@ export class LogBuffer {
   #lines: OpenLine[] = [];
   #open: Partial<Record<StreamName, OpenLine>> = {};
   #carry: Record<StreamName, string> = { system: '', stdout: '', stderr: '' };
-  #dropped = 0;
+  #dropped: number;
   #characters = 0;
-  #end = 0;
+  #end: number;
   #total: number | undefined;
 
-  constructor(private readonly limits = { lines: MAX_LINES, characters: MAX_CHARACTERS }) {}
+  /** `start`: what lies before, in lines and bytes. */
+  constructor(
+    private readonly limits = { lines: MAX_LINES, characters: MAX_CHARACTERS },
+    start = { lines: 0, bytes: 0 },
+  ) {
+    this.#dropped = start.lines;
+    this.#end = start.bytes;
+  }
 
-  /** Bytes taken so far: where a new subscription begins. */
+  /** Bytes up to here are taken: where a new subscription begins. */
   get end(): number {
     return this.#end;
   }
@@ -70,7 +78,7 @@ export class LogBuffer {
   get count(): number {
     return this.#lines.length;
   }
-  /** Lines from the start that are not kept any more. */
+  /** Lines from the start of the log that are not here. */
   get dropped(): number {
     return this.#dropped;
   }

@@ -8,7 +8,8 @@ import { useLink, useLinkState } from '../../lib/live.js';
 import { ProblemAlert } from '../../ui/problem.js';
 import { nextFollow } from './follow.js';
 import { LogLineRow } from './log-line.js';
-import { LogSource } from './log-source.js';
+import { LogParts } from './log-parts.js';
+import { LogSource, type LogSourceOptions } from './log-source.js';
 import styles from './log.module.css';
 
 const LINE_PX = 20;
@@ -25,20 +26,27 @@ export interface LogViewProps {
 /** The log of one step, live. Mount it anew (by key) for another step. */
 export function LogView({ build, step, line, onLine }: LogViewProps) {
   const { live } = useLink();
-  const source = useMemo(
-    () => new LogSource(live, { build, step: step.index }),
-    [live, build, step.index],
-  );
+  // How it is opened; what it grows by later is the source's business.
+  const [opened] = useState({ bytes: step.log.bytes, line });
+  const source = useMemo(() => {
+    const locate: LogSourceOptions['locate'] = (query) =>
+      api.builds.logLines(build, step.index, query);
+    return new LogSource({ live, build, step: step.index, locate, ...opened });
+  }, [live, build, step.index, opened]);
   const version = useSyncExternalStore(source.subscribe, source.version);
+  useEffect(() => {
+    if (line !== undefined) source.show(line);
+  }, [source, line]);
   const [wrap, setWrap] = useState(() => globalThis.innerWidth < 700);
   const { buffer } = source;
   return (
     <section className={styles.log} aria-label={`Log of ${step.name}`}>
       <header className={styles.bar}>
         <h2 className={styles.name}>{step.name}</h2>
-        <LogState step={step} complete={buffer.complete} />
+        <LogState step={step} complete={source.isRead} />
         <span className={styles.amount}>
-          {formatCount(buffer.dropped + buffer.count)} lines · {formatBytes(buffer.end)}
+          {formatCount(Math.max(source.part?.total ?? 0, buffer.dropped + buffer.count))} lines ·{' '}
+          {formatBytes(source.part ? Math.max(step.log.bytes, buffer.end) : buffer.end)}
         </span>
         <Button
           size="compact-xs"
@@ -61,8 +69,17 @@ export function LogView({ build, step, line, onLine }: LogViewProps) {
         </Button>
       </header>
       {source.error && <ProblemAlert error={source.error} />}
+      {source.part ? (
+        <LogParts source={source} part={source.part} onLine={onLine} />
+      ) : (
+        buffer.dropped > 0 && (
+          <p className={styles.note}>
+            The first {formatCount(buffer.dropped)} lines are not kept here; the raw log has them.
+          </p>
+        )
+      )}
       <LogLines
-        key={String(wrap)}
+        key={`${wrap} ${source.part?.first} ${source.part?.last}`}
         source={source}
         version={version}
         wrap={wrap}
@@ -104,17 +121,20 @@ interface LogLinesProps {
 }
 
 function LogLines({ source, wrap, line, onLine, running, rawAddress }: LogLinesProps) {
-  const { buffer } = source;
-  const { scroller, follow, onScroll, jump } = useFollow(running && line === undefined);
+  const { buffer, part, target, count } = source;
+  // A part is opened at its end, or at the line that it was chosen for.
+  const atEnd = part ? target === undefined : running && line === undefined;
+  const { scroller, follow, onScroll, jump } = useFollow(atEnd);
   // It returns functions that change behind React's back, which the compiler must not memoize; we do not use it.
   // oxlint-disable-next-line react/incompatible-library
   const lines = useVirtualizer({
-    count: buffer.count,
+    count,
     getScrollElement: () => scroller.current,
     estimateSize: () => LINE_PX,
     overscan: 30,
   });
-  useLineTarget(lines, buffer.count, line === undefined ? undefined : line - buffer.dropped - 1);
+  const wanted = part ? target : line;
+  useLineTarget(lines, count, wanted === undefined ? undefined : wanted - buffer.dropped - 1);
   const row = (index: number) => {
     const entry = buffer.line(index);
     const number = buffer.dropped + index + 1;
@@ -135,11 +155,6 @@ function LogLines({ source, wrap, line, onLine, running, rawAddress }: LogLinesP
   };
   return (
     <div className={styles.frame}>
-      {buffer.dropped > 0 && (
-        <p className={styles.note}>
-          The first {formatCount(buffer.dropped)} lines are not kept here; the raw log has them.
-        </p>
-      )}
       <div
         ref={scroller}
         className={`${styles.scroller} ${wrap ? styles.wrap : ''}`}
@@ -166,8 +181,12 @@ function LogLines({ source, wrap, line, onLine, running, rawAddress }: LogLinesP
           <p className={styles.nothing}>This step printed nothing.</p>
         )}
       </div>
-      {!follow && buffer.count > 0 && (
-        <Button className={styles.jump} size="compact-sm" onClick={jump}>
+      {(!follow || !source.isAtEnd) && count > 0 && (
+        <Button
+          className={styles.jump}
+          size="compact-sm"
+          onClick={() => (source.isAtEnd ? jump() : source.show())}
+        >
           Jump to end
         </Button>
       )}
