@@ -40,13 +40,19 @@ const tell = (result: Result) => {
 
 const where = await machine();
 console.error(where);
+const writes = (isAll || values.write) && size === 'full';
 for (const name of names) {
   console.error(`${name} …`);
   const row = ROWS[name];
-  if (row) await row(size, (figure, measured) => tell(judge(figure, FIGURES[figure], measured)));
-  else await smoke(tell);
-}
-if ((isAll || values.write) && size === 'full') {
+  try {
+    if (row) await row(size, (figure, measured) => tell(judge(figure, FIGURES[figure], measured)));
+    else await smoke(tell);
+  } catch (error) {
+    // What others have measured in an hour is not lost for it.
+    console.error(error);
+    process.exitCode = 1;
+  }
+  if (!writes) continue;
   // it brings a chart library along
   const { writePage } = await import('./report.js');
   await writePage(where, [...durabilities], results);
