@@ -253,13 +253,14 @@ describe("a worker's policy", () => {
   ): Promise<void> {
     const policyFile = join(folder, 'policy.yml');
     writeFileSync(policyFile, policy);
+    const others = await engineObjects(identity);
     const executor = create({ policyFile });
     await executor.open(identity);
     try {
       await look(executor);
     } finally {
       await executor.close();
-      await expectNothingLeft([], identity);
+      await expectNothingLeft(others, identity);
     }
   }
 
