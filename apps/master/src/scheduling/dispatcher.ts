@@ -45,6 +45,8 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   readonly #told = new Set<number>();
   /** Others than those may have some. */
   #lookAtAll = true;
+  /** Those for whom a claim found less than was asked for, as it does for a connection that is not in force any more. */
+  readonly #unserved = new WeakSet<Taker>();
   /** What the groups seen so far require, which never changes. */
   readonly #groups = new Map<number, Group>();
   /** Those for whom a claim failed: it may be committed all the same. */
@@ -91,7 +93,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   /** The worker may be given builds from now on. A later one of the same id takes its place. */
   join(taker: Taker): void {
     this.#takers.set(taker.claimant.id, taker);
-    this.#lookAgain();
+    this.wake();
     // What was asked for after its welcome was written, and before it stood here.
     if (taker.held().length > 0) void this.#tellTakers();
   }
@@ -99,8 +101,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   leave(taker: Taker): void {
     if (this.#takers.get(taker.claimant.id) !== taker) return;
     this.#takers.delete(taker.claimant.id);
-    // A claim for a connection that has ended finds nothing, whatever waits.
-    this.#lookAgain();
+    if (this.#unserved.has(taker)) this.#lookAgain();
   }
 
   /** Looks for work soon; many calls make one look. */
@@ -135,6 +136,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   /** Hands out until either the requests that can be served or the free slots are used up. */
   async #pass(): Promise<void> {
     for (const taker of this.#doubtful) await this.#withdraw(taker);
+    if (!this.#lookAtAll && this.#told.size + this.#waiting.size === 0) return;
     const free = () => [...this.#takers.values()].filter((taker) => taker.credit() > 0);
     if (free().length === 0) return;
     await this.#look();
@@ -146,8 +148,11 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
         const groups = this.#servable(taker);
         const limit = Math.min(taker.credit(), takers.length === 1 ? CLAIM_LIMIT : share);
         if (groups.length === 0 || limit <= 0) continue;
-        if ((await this.#handOut(taker, limit)) < limit)
-          for (const id of groups) this.#waiting.delete(id);
+        if ((await this.#handOut(taker, limit)) >= limit) continue;
+        for (const id of groups) this.#waiting.delete(id);
+        // Others may be served where this connection, since it has ended, was not.
+        if (this.#takers.get(taker.claimant.id) === taker) this.#unserved.add(taker);
+        else this.#lookAgain();
       }
     }
   }

@@ -74,13 +74,13 @@ function stateOf(chunks: readonly Chunk[]): LogState {
 }
 
 describe('Chunker', () => {
-  it('cuts at once after quiet, then 100 ms after the first waiting byte, however it drips', () => {
+  it('cuts at once after quiet, then some time after the first waiting byte, however it drips', () => {
     const { texts, write } = chunker();
     write('stdout', 'a');
     expect(texts()).toEqual(['stdout a']);
     for (const text of 'bcdefghi') {
       write('stdout', text);
-      jest.advanceTimersByTime(30);
+      jest.advanceTimersByTime(0.3 * CHUNK_WAIT_MS);
     }
     expect(texts().slice(0, 2)).toEqual(['stdout a', 'stdout bcde']);
     jest.advanceTimersByTime(CHUNK_WAIT_MS);

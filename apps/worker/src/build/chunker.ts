@@ -6,7 +6,7 @@ import type { LogState } from '../spool/index.js';
 /** Bytes of a chunk, at most. */
 export const CHUNK_BYTES = 64 * 1024;
 /** The longest that a byte waits for company. */
-export const CHUNK_WAIT_MS = 100;
+export const CHUNK_WAIT_MS = 50;
 /**
  * Changes between streams that are cut exactly, in each wait; beyond that, each stream is collected apart until
  * its time is up, or a program that alternates would make a chunk of every line.
@@ -90,7 +90,7 @@ export interface ChunkerOptions {
 const NOTHING: LogState = { bytes: 0, ends: {}, system: '' };
 
 /**
- * Cuts the output of one step into chunks: at 64 KiB, or 100 ms after the first waiting byte, or at once when
+ * Cuts the output of one step into chunks: at 64 KiB, or 50 ms after the first waiting byte, or at once when
  * nothing was cut for so long. Never by an idle timer: steady dripping would starve it. Within a stream the order
  * is exact. Where both streams are in use, a cut falls behind a newline if there is one, so that lines of one
  * are not torn by the other.
