@@ -101,12 +101,15 @@ export function standings(tx: Tx, ids: readonly string[]): Promise<Standing[]> {
   return tx.query<Standing>(STANDINGS, [ids]);
 }
 
-/** The worker that an id and its credential's row name; absent when there is none. */
-export async function findWorker(
-  tx: Tx,
-  id: string,
-): Promise<(WorkerIdentity & { hash: Buffer; revoked: boolean }) | undefined> {
-  const [row] = await tx.query<{
+/** A worker as its credential names it. */
+export interface KnownWorker extends WorkerIdentity {
+  hash: Buffer;
+  revoked: boolean;
+}
+
+/** Those of the ids that there are. */
+export async function findWorkers(tx: Tx, ids: readonly string[]): Promise<KnownWorker[]> {
+  const rows = await tx.query<{
     id: string;
     name: string;
     secret_hash: Buffer;
@@ -114,12 +117,17 @@ export async function findWorker(
     revoked: boolean;
   }>(
     `SELECT id, name, secret_hash, allowed_labels, revoked_at IS NOT NULL AS revoked
-     FROM workers WHERE id = $1`,
-    [id],
+     FROM workers WHERE id = ANY($1::uuid[])`,
+    [ids],
   );
-  if (!row) return undefined;
-  const { name, secret_hash: hash, allowed_labels: allowedLabels, revoked } = row;
-  return { id: row.id, name, hash, secretHash: hash.toString('hex'), allowedLabels, revoked };
+  return rows.map(({ id, name, secret_hash: hash, allowed_labels: allowedLabels, revoked }) => ({
+    id,
+    name,
+    hash,
+    secretHash: hash.toString('hex'),
+    allowedLabels,
+    revoked,
+  }));
 }
 
 // In milliseconds, as JavaScript can hold them: it is compared as the connection's fence.

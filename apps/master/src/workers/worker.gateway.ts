@@ -13,7 +13,8 @@ import {
   refuseUpgrade,
 } from '../platform/index.js';
 import { Sessions } from './sessions.js';
-import { findWorker, type WorkerIdentity } from './worker-rows.js';
+import { WorkerFinder } from './worker-finder.js';
+import type { WorkerIdentity } from './worker-rows.js';
 import { WorkerSession } from './worker-session.js';
 
 const PATH = '/api/v1/worker';
@@ -27,13 +28,16 @@ const log = logger('workers');
 @WebSocketGateway({ path: PATH, perMessageDeflate: false, maxPayload: LIMITS.frameBytes })
 export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
   readonly #identities = new WeakMap<IncomingMessage, WorkerIdentity>();
+  readonly #workers: WorkerFinder;
 
   constructor(
     private readonly sessions: Sessions,
-    private readonly db: Database,
+    db: Database,
     private readonly config: MasterConfig,
     private readonly lifecycle: Lifecycle,
-  ) {}
+  ) {
+    this.#workers = new WorkerFinder(db);
+  }
 
   /** The decorator knows neither the instance nor the configuration. */
   afterInit(server: WebSocketServer): void {
@@ -85,7 +89,7 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
       throw new FarmError('too-many-requests', 'too many workers are connected; try again later');
     const token = parseToken('igw', bearer(request.headers.authorization));
     const id = token?.id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-    const worker = id?.length === 36 ? await findWorker(this.db, id) : undefined;
+    const worker = id?.length === 36 ? await this.#workers.find(id) : undefined;
     if (!token || !worker || !secretMatches(token.secret, worker.hash))
       throw new FarmError('unauthenticated', 'no valid worker token');
     if (worker.revoked)
