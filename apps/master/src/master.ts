@@ -22,6 +22,11 @@ import { openWaitingRoom, portError } from './platform/http/waiting-room.js';
 
 const log = logger('master');
 const REVIVE_EVERY_MS = 1000;
+/**
+ * Connections that may wait to be taken, as many as Linux allows by default (`net.core.somaxconn`). Of a fleet that comes back
+ * at once, those beyond it try again after 1, 3, 7 and 15 seconds; Node's own 511 made that most of them.
+ */
+const BACKLOG = 4096;
 
 export interface Master {
   /** Where it listens, e.g. `http://127.0.0.1:8010`. */
@@ -95,8 +100,9 @@ export async function startMaster(
     await app.init();
     signal.throwIfAborted();
     await closeRoom();
-    await app.listen({ port: room.port, host: config.host }).catch((error: unknown) => {
-      throw portError(error as NodeJS.ErrnoException, config.host, room.port);
+    const { host } = config;
+    await app.listen({ port: room.port, host, backlog: BACKLOG }).catch((error: unknown) => {
+      throw portError(error as NodeJS.ErrnoException, host, room.port);
     });
     lifecycle.serve();
     log.info({ url: room.url, dataDir: config.dataDir }, 'listening');
