@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // `npm run bench -- NAME… [--json] [--small]`: sets up what is missing, then runs bench/src/main.ts.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { findEngine } from './engine.mjs';
 import { ensureImage } from './images.mjs';
@@ -19,8 +20,12 @@ try {
     for (const image of images) await ensureImage(engine.host, image);
     const env = engine ? { ...process.env, DOCKER_HOST: engine.host } : process.env;
     const main = join(root, 'bench/dist/main.js');
-    process.exitCode =
-      spawnSync(process.execPath, [main, ...args], { stdio: 'inherit', env }).status ?? 1;
+    const bench = spawn(process.execPath, [main, ...args], { stdio: 'inherit', env });
+    // It takes away what it has started, and the engine is needed for that.
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+      process.on(signal, () => bench.kill(signal));
+    const [code] = await once(bench, 'exit');
+    process.exitCode = code ?? 1;
   } finally {
     await engine?.stop();
   }

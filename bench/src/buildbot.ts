@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { eventually, Program } from '@impgem/e2e';
 import { deferred, type Deferred } from '@impgem/kit';
 import { WebSocket } from 'ws';
+import { withEnd } from './with-end.js';
 
 const execute = promisify(execFile);
 
@@ -245,11 +246,10 @@ export async function withBuildbot<T>(
     return use(undefined);
   }
   const buildbot = await Buildbot.start(options);
-  try {
-    return await use(buildbot);
-  } finally {
-    await buildbot.stop();
-  }
+  return withEnd(
+    () => buildbot.stop(),
+    () => use(buildbot),
+  );
 }
 
 async function freePort(): Promise<number> {

@@ -1,5 +1,6 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { withEnd } from './with-end.js';
 
 /** A part of the bench in a process of its own, that says `{ told, … }`; it ends when `use` is through. */
 export async function withChild<Tell extends { told: string }, T>(
@@ -7,11 +8,10 @@ export async function withChild<Tell extends { told: string }, T>(
   use: (child: Child<Tell>) => Promise<T>,
 ): Promise<T> {
   const child = new Child<Tell>(fork(fileURLToPath(new URL(`./${module}.js`, import.meta.url))));
-  try {
-    return await use(child);
-  } finally {
-    await child.end();
-  }
+  return withEnd(
+    () => child.end(),
+    () => use(child),
+  );
 }
 
 export class Child<Tell extends { told: string }> {

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { promisify } from 'node:util';
 import { testEngine } from '@impgem/testkit';
+import { withEnd } from './with-end.js';
 
 export const IMAGE = 'busybox:1.37';
 /** Has bash, whose clock reads microseconds. */
@@ -42,12 +43,11 @@ export async function withContainer<T>(
 ): Promise<T> {
   const name = `impgem-bench-${process.pid}`;
   await execute('docker', ['run', '-d', '--name', name, IMAGE, 'sleep', '86400']);
-  try {
+  const remove = () => execute('docker', ['rm', '-f', '-v', name]);
+  return withEnd(remove, async () => {
     await execute('docker', ['exec', name, 'sh', '-e', '-c', prepare]);
-    return await use(name);
-  } finally {
-    await execute('docker', ['rm', '-f', '-v', name]);
-  }
+    return use(name);
+  });
 }
 
 /** What the farm makes a step's container of, as the engine tells it of one that runs. */
@@ -83,7 +83,8 @@ export async function attach(
     AttachStderr: true,
     HostConfig: { ...HostConfig, NetworkMode: 'none', Mounts: [], Binds: [] },
   });
-  try {
+  const remove = () => container.remove({ force: true, v: true });
+  return withEnd(remove, async () => {
     const stream = await container.attach({ stream: true, stdout: true, stderr: true });
     let seen = 0;
     stream.on('data', (piece: Buffer) => (seen += piece.length));
@@ -95,7 +96,5 @@ export async function attach(
     // more than was printed, since each piece has a header
     if (seen < bytes) throw new Error(`attach: ${seen} bytes came of ${bytes}`);
     return ms;
-  } finally {
-    await container.remove({ force: true, v: true });
-  }
+  });
 }

@@ -3,6 +3,7 @@ import type { Client } from 'pg';
 import { Builds } from './builds.js';
 import { durability, openDatabase } from './database.js';
 import { profiled } from './profile.js';
+import { withEnd } from './with-end.js';
 
 export interface BenchFarmOptions {
   executor: 'docker' | 'host';
@@ -38,24 +39,31 @@ export async function withFarm<T>(
       ...options.workerEnv,
     },
   });
+  return withEnd(
+    () => farm.stop(),
+    () => measured(farm, options.builders, use),
+  );
+}
+
+async function measured<T>(
+  farm: Farm,
+  builders: BenchFarmOptions['builders'],
+  use: (farm: BenchFarm) => Promise<T>,
+): Promise<T> {
+  // JSON is YAML
+  await farm.apply(JSON.stringify({ builders }));
+  const db = await openDatabase(farm);
+  const durable = await durability(db);
+  if (!durabilities.has(durable)) console.error(durable);
+  durabilities.add(durable);
+  const builds = await Builds.open(farm);
   try {
-    // JSON is YAML
-    await farm.apply(JSON.stringify({ builders: options.builders }));
-    const db = await openDatabase(farm);
-    const durable = await durability(db);
-    if (!durabilities.has(durable)) console.error(durable);
-    durabilities.add(durable);
-    const builds = await Builds.open(farm);
-    try {
-      return await use({ farm, builds, db });
-    } catch (error) {
-      console.error(farm.told());
-      throw error;
-    } finally {
-      builds.close();
-      await db.end().catch(() => undefined);
-    }
+    return await use({ farm, builds, db });
+  } catch (error) {
+    console.error(farm.told());
+    throw error;
   } finally {
-    await farm.stop();
+    builds.close();
+    await db.end().catch(() => undefined);
   }
 }

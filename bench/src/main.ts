@@ -11,6 +11,7 @@ import { machine } from './machine.js';
 import { judge, sentence, type Result } from './result.js';
 import { ROWS } from './rows.js';
 import { smoke } from './smoke.js';
+import { endOnSignals } from './with-end.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -32,6 +33,7 @@ if (names.length === 0 || unknown.length > 0) {
   process.exit(2);
 }
 
+endOnSignals();
 const results: Result[] = [];
 const tell = (result: Result) => {
   results.push(result);
