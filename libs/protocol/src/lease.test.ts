@@ -128,7 +128,16 @@ describe('LeaseClock', () => {
     expect(clock.look(1_015_000)).toBe(0);
     expect(clock.look(1_035_000)).toBe(20_000);
     expect(clock.look(1_055_001)).toBe(0);
-    expect(clock.isLate(20_000)).toBe(false);
-    expect(clock.isLate(20_001)).toBe(true);
+    expect(clock.answered(20_000)).toBe(true);
+    expect(clock.answered(20_001)).toBe(false);
+  });
+
+  it('begins when the first look is answered, since nobody was written down as heard before', () => {
+    const clock = new LeaseClock(5000);
+    expect(clock.look(0)).toBe(0);
+    expect(clock.answered(16_000)).toBe(true);
+    expect(clock.look(20_000)).toBe(4000);
+    expect(clock.answered(3000)).toBe(true);
+    expect(clock.look(25_000)).toBe(9000);
   });
 });

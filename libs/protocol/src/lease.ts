@@ -113,10 +113,15 @@ export class LeaseClock {
     return now - this.#hearingSince;
   }
 
-  /** Whether a look that has lasted so long says nothing of workers any more. */
-  isLate(tookMs: number): boolean {
-    /* @flaw lease-clock-runs: return false; */
-    return tookMs > this.#lateMs;
+  /**
+   * The look was answered, after so long. False when that says nothing of workers: what it did is to be undone, and the
+   * look to be told of as `failed`.
+   */
+  answered(tookMs: number): boolean {
+    /* @flaw lease-clock-runs: return true; */
+    // While the first look waited, others could write nobody down as heard either.
+    if (this.#hearingSince === this.#lastLook) this.#hearingSince += tookMs;
+    return tookMs <= this.#lateMs;
   }
 
   failed(): void {

@@ -57,7 +57,7 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
       const lost = await this.db.transaction(async (tx) => {
         const connected = this.dispatcher.connected();
         const leases = await this.leases.lose(tx, connected, heardMs, this.#lostAfterMs);
-        if (this.#clock.isLate(took())) throw hung();
+        if (!this.#clock.answered(took())) throw hung();
         return leases;
       });
       for (const { build, epoch, worker } of lost)
