@@ -268,7 +268,7 @@ export class Master {
     const lose = (db: ModelDatabase) => {
       const connected = this.dispatcher.connected();
       // The database rolls back what hung.
-      if (this.#leaseClock.isLate(this.process.now - now)) return false;
+      if (!this.#leaseClock.answered(this.process.now - now)) return false;
       const lost = db.lose(connected, heardMs, LOST_AFTER_MS);
       if (lost.length > 0) this.referee.losesLeases(this, lost);
       return true;

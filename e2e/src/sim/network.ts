@@ -24,6 +24,8 @@ export interface Endpoint {
 interface Direction {
   /** Nothing of later arrives earlier. */
   last: number;
+  /** Under way; whenever one would arrive, the first does, however long each was held up. */
+  readonly coming: Frame[];
   /** What is sent from here on vanishes. */
   hole: boolean;
   stalledUntil: number;
@@ -38,6 +40,7 @@ const ABNORMAL = 1006;
 
 const direction = (): Direction => ({
   last: 0,
+  coming: [],
   hole: false,
   stalledUntil: 0,
   paused: false,
@@ -109,10 +112,18 @@ export class Connection {
   pause(side: Side, paused: boolean): void {
     const to = this.#to[side];
     to.paused = paused;
-    if (paused) return;
-    for (const frame of to.unread.splice(0))
-      this.#ends[side]?.process.after(0, () => this.#arrive(side, frame));
-    to.last = Math.max(to.last, this.world.now);
+    this.#readOn(side);
+  }
+
+  /** What waits unread comes in its order, and before all that arrives later. */
+  #readOn(side: Side): void {
+    const to = this.#to[side];
+    if (to.paused || to.unread.length === 0) return;
+    this.#ends[side]?.process.after(0, () => {
+      const frame = to.paused ? undefined : to.unread.shift();
+      if (frame) this.#read(side, frame);
+      this.#readOn(side);
+    });
   }
 
   /** All that is under way, or will be sent, arrives this much later. */
@@ -146,6 +157,7 @@ export class Connection {
 
   #lose(side: Side): void {
     this.#generation[side] += 1;
+    this.#to[side].coming.length = 0;
     this.#to[side].unread.length = 0;
   }
 
@@ -155,28 +167,34 @@ export class Connection {
     const { world } = this;
     const late = world.now + world.chance.delay(this.#latencyMs, 1500);
     way.last = Math.max(way.last, late);
-    this.#travel(to, frame, this.#generation[to]);
+    way.coming.push(frame);
+    this.#travel(to, this.#generation[to]);
   }
 
-  #travel(to: Side, frame: Frame, generation: number): void {
+  #travel(to: Side, generation: number): void {
     const way = this.#to[to];
-    this.world.after(way.last - this.world.now, () => {
+    this.world.at(way.last, () => {
       if (this.#generation[to] !== generation) return;
       if (way.stalledUntil > this.world.now) {
         way.last = Math.max(way.last, way.stalledUntil);
-        return this.#travel(to, frame, generation);
+        return this.#travel(to, generation);
       }
+      const frame = way.coming.shift();
       const end = this.#ends[to];
       // A dial under way has nobody at the end yet.
-      if (end) end.process.when(() => this.#arrive(to, frame));
+      if (end && frame) end.process.when(() => this.#arrive(to, frame));
     });
   }
 
   #arrive(side: Side, frame: Frame): void {
+    const way = this.#to[side];
+    if (way.paused || way.unread.length > 0) way.unread.push(frame);
+    else this.#read(side, frame);
+  }
+
+  #read(side: Side, frame: Frame): void {
     const end = this.#ends[side];
     if (!end || this.#over[side]) return;
-    const way = this.#to[side];
-    if (way.paused) return void way.unread.push(frame);
     this.world.note(() => `${end.process.name} gets ${told(frame)} (${this.name})`);
     switch (frame.type) {
       case 'eof':

@@ -32,8 +32,13 @@ export class World {
   }
 
   after(delayMs: number, run: () => void): Planned {
+    return this.at(this.now + Math.max(0, delayMs), run);
+  }
+
+  /** At a time, to the last bit: what is planned for the same one comes in the order of the calls. */
+  at(time: number, run: () => void): Planned {
     const entry: Entry = {
-      at: this.now + Math.max(0, delayMs),
+      at: Math.max(this.now, time),
       order: this.#order++,
       run,
       cancelled: false,
@@ -125,8 +130,7 @@ export class Process {
   /** Now, or when it thaws; not after its death. */
   when(run: () => void): void {
     if (!this.alive) return;
-    if (this.world.now < this.frozenUntil)
-      this.world.after(this.frozenUntil - this.world.now, () => this.when(run));
+    if (this.world.now < this.frozenUntil) this.world.at(this.frozenUntil, () => this.when(run));
     else run();
   }
 
