@@ -101,6 +101,8 @@ export class Process {
   frozenUntil = 0;
   /** Its own clock, which only grows, begins anywhere. */
   readonly #offset: number;
+  /** What happens when it thaws. */
+  readonly #held: (() => void)[] = [];
   /** Told at its death, e.g. its sockets. */
   readonly #deathbed: (() => void)[] = [];
 
@@ -127,11 +129,19 @@ export class Process {
     });
   }
 
-  /** Now, or when it thaws; not after its death. */
+  /** Now, or when it thaws, in the order of the calls; not after its death. */
   when(run: () => void): void {
     if (!this.alive) return;
-    if (this.world.now < this.frozenUntil) this.world.at(this.frozenUntil, () => this.when(run));
-    else run();
+    if (this.world.now >= this.frozenUntil && this.#held.length === 0) return run();
+    this.#held.push(run);
+    if (this.#held.length === 1) this.#thaw();
+  }
+
+  #thaw(): void {
+    this.world.at(this.frozenUntil, () => {
+      if (this.world.now < this.frozenUntil) return this.#thaw();
+      for (const run of this.#held.splice(0)) if (this.alive) run();
+    });
   }
 
   freeze(ms: number): void {
