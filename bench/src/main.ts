@@ -1,8 +1,8 @@
 /**
  * `npm run bench -- NAME… [--json] [--write] [--small]`: measures rows of the table, each beside its peer, and prints a
  * sentence, or with --json a JSON line, for every figure. `all` measures every row and writes docs/benchmarks.md;
- * --write puts the rows that are named into it, beside those measured on this machine before; `smoke` takes a minute and ends 1 when a ratio is far off. --small does
- * little work, to try a row out.
+ * --write puts the rows that are named into it, beside those measured on this machine before; `smoke` takes a minute and
+ * ends 1 when a ratio is far off. --small does little work, to try a row out.
  */
 import { parseArgs } from 'node:util';
 import { durabilities } from './farm.js';

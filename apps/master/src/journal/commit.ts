@@ -38,7 +38,7 @@ function apply(tx: Transaction, { chunks, payload, steps, builds, seqs }: Ingest
   ]);
 }
 
-/** Else the joins of `LEASES` are planned anew for each commit, which takes twenty times as long as running them. */
+/** Else the joins of `LEASES` are planned anew for each commit: 0.9 ms, where with one plan all of it takes 0.6. */
 const PLAN_ONCE = 'SET LOCAL plan_cache_mode = force_generic_plan';
 
 const LOCK = 'SELECT FROM leases WHERE build_id = ANY($1::bigint[]) ORDER BY build_id FOR UPDATE';

@@ -149,8 +149,8 @@ export class Database implements Tx {
 
   /**
    * Calls `handler` for every notification on the channel, with what it carries, and once more after a lost connection
-   * is back, with '', since some may have been missed. Resolves when the server listens (or, while it is away, at once); the returned
-   * function ends it. A handler must not throw.
+   * is back, with '', since some may have been missed. Resolves when the server listens (or, while it is away, at
+   * once); the returned function ends it. A handler must not throw.
    */
   async listen(channel: string, handler: Hear): Promise<() => void> {
     return this.#listener.listen(channel, handler);
