@@ -64,6 +64,8 @@ describe('the outbox', () => {
     const [appended, finish] = [deferred(), deferred()];
     const long = db.transaction(async (tx) => {
       await events.append(tx, [{ kind: 'build.started', build: 21 }]);
+      // The append does not wait for its answer; this one comes after it.
+      await tx.query('SELECT 1');
       appended.resolve();
       await finish.promise;
     });

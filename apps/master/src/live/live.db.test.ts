@@ -152,6 +152,8 @@ describe('events on the live socket', () => {
     const [begun, held] = [deferred(), deferred()];
     const long = db.transaction(async (tx) => {
       await events.append(tx, [{ kind: 'build.started', build: 9, data: { n: 0 } }]);
+      // The append does not wait for its answer; this one comes after it.
+      await tx.query('SELECT 1');
       begun.resolve();
       await held.promise;
     });
