@@ -4,8 +4,11 @@ import type { Process, World } from './world.js';
 const CONNECT_TIMEOUT_MS = 5000;
 const STATEMENT_TIMEOUT_MS = 60_000;
 
-/** Troubles so short may pass between two looks of a master after its leases: lease time runs through them. */
-export const UNNOTICED_MS = 20_000;
+/**
+ * Lease time runs through troubles so short. A look of a master after its leases may last 20 s, and one that began
+ * with a stall begins up to 5 s after it did.
+ */
+export const UNNOTICED_MS = 25_000;
 
 /** The database server: up or down, or so slow that nothing comes back for a while. */
 export class DatabaseServer {

@@ -90,6 +90,8 @@ interface Entry {
   ref: AttemptRef;
   journal: Journal;
   run?: BuildRun;
+  /** Its spool is being made. */
+  making?: boolean;
   leaving: boolean;
 }
 
@@ -329,9 +331,12 @@ export class WorkerProcess implements Dialer {
     const entry = this.#enter(file);
     const run = this.#addRun(entry);
     if (this.#halted) run.interrupt(this.#halted);
+    entry.making = true;
     this.process.after(this.#world.chance.delay(2, 500), () => {
+      entry.making = false;
       disk.set(keyOf(assign), file);
       run.begin();
+      this.#leave(entry);
     });
   }
 
@@ -371,7 +376,7 @@ export class WorkerProcess implements Dialer {
 
   /** The run is over and, if the master is through with it, all of it goes. */
   #leave(entry: Entry): void {
-    if (!entry.leaving || (entry.run && !entry.run.isOver)) return;
+    if (!entry.leaving || entry.making || (entry.run && !entry.run.isOver)) return;
     const key = keyOf(entry.ref);
     if (this.#entries.get(key) !== entry) return;
     entry.journal.close();
