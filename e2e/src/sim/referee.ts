@@ -138,17 +138,13 @@ export class Referee implements ModelWatch {
   }
 
   abandoned(machine: Machine, ref: AttemptRef, { message }: Reason): void {
-    if (message.startsWith('the master is at record'))
+    // What is not acknowledged must be there to be sent again.
+    if (message.startsWith('the master is at record') || message.includes('not in the spool'))
       this.fail('nothing lost', `${machine.name} gives ${keyOf(ref)} up: ${message}`);
     const lease = this.#lease(ref);
     // The word may be old by the time it comes, but it may not be wrong.
     if (lease && lease.worker === machine.id && message.includes('not with this worker'))
       this.fail('one holder', `${machine.name} was told to give up ${keyOf(ref)}, which it holds`);
-  }
-
-  /** What is not acknowledged must be there to be sent again. */
-  spoolLacks(machine: Machine, ref: AttemptRef, record: number): never {
-    this.fail('nothing lost', `${machine.name} has record ${record} of ${keyOf(ref)} no more`);
   }
 
   released(ref: AttemptRef): void {

@@ -106,7 +106,6 @@ export class WorkerProcess implements Dialer {
   readonly #events: WorkerEvent[] = [];
   #deciding = false;
   readonly #timers = new Map<string, Planned>();
-  readonly #pumps = new Map<string, number>();
   readonly #entries = new Map<string, Entry>();
   #halted: Stop | undefined;
 
@@ -343,15 +342,17 @@ export class WorkerProcess implements Dialer {
   #pump({ build, epoch, pump, from, bytes }: Extract<WorkerCommand, { type: 'pump' }>): void {
     const ref = { build, epoch };
     const key = keyOf(ref);
-    this.#pumps.set(key, pump);
     const connection = this.#connection;
     const entry = this.#entries.get(key);
     if (!connection || !entry) return;
     this.process.after(this.#world.chance.delay(1, 400), () => {
       const records = entry.journal.read(from, bytes);
-      if (!records) return this.machine.around.referee.spoolLacks(this.machine, ref, from);
+      if (!records) {
+        const reason = { code: 'worker-error', message: `record ${from} is not in the spool` };
+        return this.dispatch({ type: 'unread', ...ref, pump, from, reason });
+      }
       // A rewind, or a new connection, has made this pump void meanwhile.
-      if (connection.isOver('worker') || this.#pumps.get(key) !== pump) return;
+      if (connection.isOver('worker') || this.state.builds.get(key)?.pump !== pump) return;
       for (const record of records)
         if (record.kind === 'log') connection.send('worker', { type: 'data', frame: record.frame });
         else {

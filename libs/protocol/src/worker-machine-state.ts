@@ -119,6 +119,8 @@ export type WorkerEvent =
   | ({ type: 'journaled'; seq: number; finished: boolean } & AttemptRef)
   /** What a `pump` gave to the socket; empty when it could not. */
   | ({ type: 'pumped'; pump: number; records: readonly SentRecord[] } & AttemptRef)
+  /** What a `pump` was to send cannot be read. */
+  | ({ type: 'unread'; pump: number; from: number; reason: Reason } & AttemptRef)
   /** Spool and workspace of a leaving build are gone. */
   | ({ type: 'cleaned' } & AttemptRef)
   /** The journal cannot be written any more: the attempt is lost here, and the master shall know. */
@@ -143,7 +145,7 @@ export type WorkerCommand =
   /** One timer a name; a new one replaces the old. */
   | { type: 'timer'; name: TimerName; inMs: number }
   | { type: 'timer.clear'; name: TimerName }
-  /** Send records from `from` on, at least one and about `bytes` in all; answered by `pumped`. */
+  /** Send records from `from` on, at least one and about `bytes` in all; answered by `pumped` or `unread`. */
   | ({ type: 'pump'; pump: number; from: number; bytes: number } & AttemptRef)
   | { type: 'run'; assign: Assign; slot: number }
   | ({ type: 'cancel'; reason: Reason } & AttemptRef)

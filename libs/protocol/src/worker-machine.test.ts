@@ -276,6 +276,20 @@ describe('a journal', () => {
     expect(self.tell(late).state.builds.get('1-3')?.sent).toBe(2);
   });
 
+  it('is not broken by a slow look at what was delivered and trimmed meanwhile', () => {
+    const self = running(4);
+    self.tell({ type: 'journaled', ...one, seq: 8, finished: false });
+    const slow = { type: 'unread', ...one, pump: self.pumpOf()?.pump ?? 0, from: 5, reason } as const;
+    // An earlier connection had brought them to the master.
+    self.hears({ type: 'ack', ...one, seq: 6 });
+    expect(self.tell(slow).of('abandon')).toEqual([]);
+    expect(self.pumpOf()).toMatchObject({ from: 7 });
+    expect(self.tell(slow).commands).toEqual([]);
+    const lost = { ...slow, pump: slow.pump + 1, from: 7 };
+    expect(self.tell(lost).of('abandon')).toMatchObject([{ ...one, reason }]);
+    expect(self.of('close')).toHaveLength(1);
+  });
+
   it('goes on after a cut from where the master stands, and learns of a cancel', () => {
     const self = running(8, 6).closed(1006);
     self.tell({ type: 'journaled', ...one, seq: 9, finished: false });

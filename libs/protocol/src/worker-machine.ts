@@ -21,7 +21,7 @@
  */
 import { fullJitter } from '@impgem/kit';
 import { CLOSE, mayReconnect } from './close-codes.js';
-import type { MasterMessage, Welcome } from './messages.js';
+import type { MasterMessage, Reason, Welcome } from './messages.js';
 import type {
   AttemptRef,
   BuildCursor,
@@ -155,6 +155,8 @@ function react(turn: Turn, event: WorkerEvent): void {
       return journaled(turn, event);
     case 'pumped':
       return pumped(turn, event);
+    case 'unread':
+      return unread(turn, event);
     case 'cleaned':
       turn.drop(event);
       turn.grant();
@@ -317,7 +319,20 @@ function pumped(turn: Turn, event: Extract<WorkerEvent, { type: 'pumped' }>): vo
   if (last > 0) turn.feed(event);
 }
 
-function broken(turn: Turn, event: Extract<WorkerEvent, { type: 'broken' }>): void {
+/**
+ * What was trimmed while a slow disk was asked for it does not make the journal broken: the pump is void, or an earlier
+ * connection had delivered the records and this one heard so.
+ */
+function unread(turn: Turn, event: Extract<WorkerEvent, { type: 'unread' }>): void {
+  const cursor = turn.held(event);
+  if (!cursor || cursor.pump !== event.pump) return;
+  if (event.from > cursor.acked) return broken(turn, event);
+  const { pump: _, ...rest } = cursor;
+  turn.put(rest);
+  turn.feed(event);
+}
+
+function broken(turn: Turn, event: AttemptRef & { reason: Reason }): void {
   const cursor = turn.held(event);
   if (!cursor || cursor.phase === 'leaving') return;
   leave(turn, cursor, { type: 'abandon', reason: event.reason });

@@ -63,8 +63,6 @@ export class Session {
   private deciding = false;
   private link: Link | undefined;
   private readonly timers = new Map<TimerName, NodeJS.Timeout>();
-  /** The last `pump` of each build; earlier ones send nothing more. */
-  private readonly pumps = new Map<string, number>();
 
   constructor(private readonly order: SessionOrder) {
     this.state = initialWorkerState(order.hello);
@@ -245,7 +243,6 @@ export class Session {
   /** Sends records of one build, as far as the socket takes them, and reports which. */
   private async pump({ build, epoch, pump, from, bytes }: Pump): Promise<void> {
     const ref = { build, epoch };
-    this.pumps.set(keyOf(ref), pump);
     const { link } = this;
     const journal = this.builds?.journal(ref);
     if (!link || !journal) return;
@@ -254,13 +251,14 @@ export class Session {
       records = await journal.read(from, bytes);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      return this.dispatch({ type: 'broken', ...ref, reason: { code: 'worker-error', message } });
+      const reason = { code: 'worker-error', message };
+      return this.dispatch({ type: 'unread', ...ref, pump, from, reason });
     }
     const sent: SentRecord[] = [];
     for (const record of records) {
       if (!(await link.room('log'))) return;
       // A rewind, or a new connection, has made this pump void meanwhile.
-      if (this.pumps.get(keyOf(ref)) !== pump) return;
+      if (this.state.builds.get(keyOf(ref))?.pump !== pump) return;
       this.give(link, ref, record);
       sent.push({ seq: record.seq, bytes: record.size });
     }
