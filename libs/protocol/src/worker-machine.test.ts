@@ -279,7 +279,13 @@ describe('a journal', () => {
   it('is not broken by a slow look at what was delivered and trimmed meanwhile', () => {
     const self = running(4);
     self.tell({ type: 'journaled', ...one, seq: 8, finished: false });
-    const slow = { type: 'unread', ...one, pump: self.pumpOf()?.pump ?? 0, from: 5, reason } as const;
+    const slow = {
+      type: 'unread',
+      ...one,
+      pump: self.pumpOf()?.pump ?? 0,
+      from: 5,
+      reason,
+    } as const;
     // An earlier connection had brought them to the master.
     self.hears({ type: 'ack', ...one, seq: 6 });
     expect(self.tell(slow).of('abandon')).toEqual([]);
