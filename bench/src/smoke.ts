@@ -36,7 +36,7 @@ export async function smoke(tell: (result: Result) => void): Promise<void> {
     await logFigures(farm, 'small', report);
     await bigFigure(farm, 'small', report);
   });
-  const backlog = { rounds: 1, fit: 500, unfit: 4500, claims: 40, singly: false };
+  const backlog = { rounds: 1, spells: 1, fit: 500, unfit: 4500, claims: 40, singly: false };
   await backlogFigures(backlog, report);
   await historyFigures({ history: 5000, rounds: 1, builds: 40, singles: 0 }, report);
 }

@@ -16,10 +16,12 @@ const FEW = 100;
 
 interface Plan {
   rounds: number;
+  /** A round's claims come in so many spells, for what else the database does weighs as much as one of them. */
+  spells: number;
   /** Waiting for somebody, and for labels that nobody has. */
   fit: number;
   unfit: number;
-  /** Claims of a round, of all workers together; fewer than wait in the smaller backlog. */
+  /** Claims of a spell, of all workers together; fewer than wait in the smaller backlog. */
   claims: number;
   /** Also one at a time. */
   singly: boolean;
@@ -31,30 +33,35 @@ class Backlog {
     private readonly farm: BenchFarm,
     private readonly workers: readonly WireWorker[],
     private readonly template: number,
+    private readonly spells: number,
     private readonly claims: number,
   ) {}
 
-  static async make(farm: BenchFarm, { fit, unfit, claims }: Omit<Plan, 'rounds' | 'singly'>) {
+  static async make(farm: BenchFarm, plan: Omit<Plan, 'rounds' | 'singly'>) {
+    const { fit, unfit, spells, claims } = plan;
     const template = await farm.builds.post('one');
     await copies(farm, template, fit - 1);
     if (unfit > 0) await copies(farm, await farm.builds.post('nobody'), unfit - 1);
     await farm.db.query('VACUUM ANALYZE build_requests');
     const names = Array.from({ length: WORKERS }, (_, n) => `claimer-${n}`);
     const workers = await Promise.all(names.map((name) => WireWorker.connect(farm.farm, name)));
-    return new Backlog(farm, workers, template, claims);
+    return new Backlog(farm, workers, template, spells, claims);
   }
 
   /** Claims a second, with a claim of each worker under way all the time. */
   async throughput(): Promise<number> {
-    const ms = await timed(() =>
-      Promise.all(
-        this.workers.map(async (worker) => {
-          for (let n = 0; n < this.claims / WORKERS; n++) await worker.claim();
-        }),
-      ),
-    );
-    await this.settle();
-    return (this.claims / ms) * 1000;
+    let ms = 0;
+    for (let spell = 0; spell < this.spells; spell++) {
+      ms += await timed(() =>
+        Promise.all(
+          this.workers.map(async (worker) => {
+            for (let n = 0; n < this.claims / WORKERS; n++) await worker.claim();
+          }),
+        ),
+      );
+      await this.settle();
+    }
+    return ((this.spells * this.claims) / ms) * 1000;
   }
 
   /** Milliseconds of each claim, one at a time. */
@@ -123,8 +130,8 @@ export async function backlogFigures(plan: Plan, report: Report): Promise<void> 
 }
 
 const PLANS: Record<Size, Plan> = {
-  full: { rounds: 12, fit: 10_000, unfit: 90_000, claims: 80, singly: true },
-  small: { rounds: 1, fit: 500, unfit: 4500, claims: 16, singly: true },
+  full: { rounds: 6, spells: 10, fit: 10_000, unfit: 90_000, claims: 80, singly: true },
+  small: { rounds: 1, spells: 1, fit: 500, unfit: 4500, claims: 16, singly: true },
 };
 
 export const backlog: Row = (size, report) => backlogFigures(PLANS[size], report);

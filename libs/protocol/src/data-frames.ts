@@ -16,6 +16,9 @@
  */
 export const HEADER_BYTES = 40;
 
+/** Bytes of a log chunk before compression, at most. */
+export const CHUNK_BYTES = 64 * 1024;
+
 export const STREAMS = ['system', 'stdout', 'stderr'] as const;
 /** `system` is what the farm itself says in a step's log: the command, a pull's progress, why a step was stopped. */
 export type StreamName = (typeof STREAMS)[number];

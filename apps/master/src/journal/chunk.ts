@@ -1,34 +1,23 @@
-import { constants, crc32, inflateRaw, inflateRawSync } from 'node:zlib';
-import type { LogFrame } from '@impgem/protocol';
-
-/** Bytes of a chunk before compression, at most; the worker cuts at 64 KiB. */
-const CHUNK_LIMIT = 1024 * 1024;
+import { constants, crc32, inflateRawSync } from 'node:zlib';
+import { CHUNK_BYTES, type LogFrame } from '@impgem/protocol';
 
 /** What a look into a chunk found: how many newlines, or why it is none of ours. */
 export type CheckedChunk = { newlines: number } | { problem: string };
 
-/** So small that handing it to a thread costs more than inflating it. */
-const SMALL = 8 * 1024;
 const NEWLINE = 0x0a;
 
 /**
- * Inflates a chunk, bounded by its declared length, and checks it against length and CRC-32. Never rejects.
+ * Inflates a chunk, bounded by its declared length, and checks it against length and CRC-32. Here and not in the thread
+ * pool: the way there and back costs more than inflating 64 KiB of text does (40 to 150 µs).
  */
-export async function checkChunk(frame: LogFrame): Promise<CheckedChunk> {
-  if (frame.length > CHUNK_LIMIT)
-    return { problem: `a chunk has at most ${CHUNK_LIMIT} bytes, this one ${frame.length}` };
+export function checkChunk(frame: LogFrame): CheckedChunk {
+  if (frame.length > CHUNK_BYTES)
+    return { problem: `a chunk has at most ${CHUNK_BYTES} bytes, this one ${frame.length}` };
   // The chunk ends with a flush, not with a final block.
   const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: frame.length || 1 };
   let bytes: Buffer;
   try {
-    bytes =
-      frame.length <= SMALL
-        ? inflateRawSync(frame.payload, options)
-        : await new Promise<Buffer>((resolve, reject) => {
-            inflateRaw(frame.payload, options, (error, result) =>
-              error ? reject(error) : resolve(result),
-            );
-          });
+    bytes = inflateRawSync(frame.payload, options);
   } catch (error) {
     return { problem: `a chunk does not inflate: ${(error as Error).message}` };
   }

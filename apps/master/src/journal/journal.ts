@@ -35,7 +35,6 @@ interface Pending {
   bytes: number;
   since: number;
   checked: CheckedChunk | undefined;
-  ready: Promise<unknown> | undefined;
 }
 
 const log = logger('journal');
@@ -68,18 +67,9 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
   /** Takes a record; returns what it adds to the pending bytes. */
   append(source: JournalSource, record: JournalRecord): number {
     const bytes = RECORD_BYTES + ('kind' in record ? record.payload.length : 0);
-    const pending: Pending = {
-      source,
-      record,
-      bytes,
-      since: performance.now(),
-      checked: undefined,
-      ready: undefined,
-    };
     // Checked while the commit before it runs.
-    if ('kind' in record)
-      pending.ready = checkChunk(record).then((checked) => (pending.checked = checked));
-    this.#queue.push(pending);
+    const checked = 'kind' in record ? checkChunk(record) : undefined;
+    this.#queue.push({ source, record, bytes, since: performance.now(), checked });
     this.#pendingBytes += bytes;
     this.#draining ??= this.#drain().finally(() => (this.#draining = undefined));
     return bytes;
@@ -100,7 +90,6 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
       // Frames of the same turn of the event loop come along.
       await setImmediate();
       const batch = this.#take();
-      await Promise.all(batch.map(({ ready }) => ready));
       await this.#commit(batch);
       this.#settle(batch);
     }

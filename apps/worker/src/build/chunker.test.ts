@@ -2,15 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals
 import * as fc from 'fast-check';
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { CHUNK_BYTES } from '@impgem/protocol';
 import type { LogState } from '../spool/index.js';
-import {
-  Chunker,
-  CHUNK_BYTES,
-  CHUNK_WAIT_MS,
-  type Chunk,
-  type ChunkerOptions,
-  type Mask,
-} from './chunker.js';
+import { Chunker, CHUNK_WAIT_MS, type Chunk, type ChunkerOptions, type Mask } from './chunker.js';
 
 type Name = 'stdout' | 'stderr' | 'system';
 

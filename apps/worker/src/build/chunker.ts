@@ -1,10 +1,8 @@
-import type { StreamName } from '@impgem/protocol';
+import { CHUNK_BYTES, type StreamName } from '@impgem/protocol';
 import { createHash, type Hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import type { LogState } from '../spool/index.js';
 
-/** Bytes of a chunk, at most. */
-export const CHUNK_BYTES = 64 * 1024;
 /** The longest that a byte waits for company. */
 export const CHUNK_WAIT_MS = 50;
 /**
