@@ -1,9 +1,12 @@
 import 'reflect-metadata';
-import { FarmError } from '@impgem/kit';
+import { setFlagsFromString } from 'node:v8';
+import { FarmError, HEAP_FLAGS } from '@impgem/kit';
 import { copyFarm, startMaster, type Master } from './master.js';
 import { examineDatabase } from './platform/database/examine-database.js';
 import type { EmbeddedPostgres } from './platform/database/embedded-postgres.js';
 import { logger, readConfig, setLogLevel } from './platform/index.js';
+
+setFlagsFromString(HEAP_FLAGS);
 
 const log = logger('master');
 const starting = new AbortController();

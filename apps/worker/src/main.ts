@@ -4,13 +4,14 @@
  * new; the second stops them: they end as `retry`, for another worker to take. SIGUSR2 ends the worker at once and
  * lets its builds run on, for the next start to take up, as KILL does, but with nothing held back meanwhile.
  */
-import { FarmError } from '@impgem/kit';
+import { FarmError, HEAP_FLAGS } from '@impgem/kit';
 import type { AttemptRef, ExitWhy, WorkerEvent } from '@impgem/protocol';
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, readFile, realpath } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import { pino, type Logger } from 'pino';
 import { Builds, Uploads } from './build/index.js';
 import { ConfigError, readConfig, type WorkerConfig } from './config.js';
@@ -20,6 +21,8 @@ import { credentialOf } from './registration.js';
 import { dial, Session } from './session/index.js';
 import { Budget, Spool } from './spool/index.js';
 import { checkout } from './workspace/index.js';
+
+setFlagsFromString(HEAP_FLAGS);
 
 /** Exit codes. */
 const EXIT = {

@@ -8,3 +8,4 @@ export * from './json-bounds.js';
 export * from './finding.js';
 export type * from './farm-object.js';
 export * from './gather-writes.js';
+export * from './heap.js';

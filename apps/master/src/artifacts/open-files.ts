@@ -2,19 +2,27 @@ import { open, type FileHandle } from 'node:fs/promises';
 
 /** Files that are held open at most; the one that rested longest is closed for the next. */
 const MOST_OPEN = 64;
+/** Bytes of a file after which the disk is set to work on them, so that little is left to wait for at its end. */
+const SYNC_BYTES = 32 * 1024 * 1024;
 
 interface Opened {
   handle: Promise<FileHandle>;
   users: number;
+  /** Bytes that the disk was not asked for yet. */
+  unsynced: number;
+  /** The disk did not take what was written. The system tells it once. */
+  failure?: unknown;
 }
 
 /** Writes into files that exist, and holds the recent ones open: opening costs more than a block does. */
 export class OpenFiles {
   readonly #files = new Map<string, Opened>();
+  /** One at a time, since each takes a thread away from everything else. */
+  #syncing = false;
 
   /** Resolves when all bytes are with the operating system. */
   async write(file: string, bytes: Uint8Array, position: number): Promise<void> {
-    const opened = this.#files.get(file) ?? { handle: open(file, 'r+'), users: 0 };
+    const opened = this.#files.get(file) ?? { handle: open(file, 'r+'), users: 0, unsynced: 0 };
     // Last in the order of use.
     this.#files.delete(file);
     this.#files.set(file, opened);
@@ -25,27 +33,64 @@ export class OpenFiles {
         const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position + at);
         at += bytesWritten;
       }
+      throwFailure(opened);
     } catch (error) {
-      await this.close(file);
+      await this.#close(file);
       throw error;
     } finally {
       opened.users -= 1;
     }
+    opened.unsynced += bytes.length;
+    if (opened.unsynced >= SYNC_BYTES && !this.#syncing) void this.#sync(opened);
     await this.#closeRested();
   }
 
-  /** Nobody may write into it meanwhile. */
+  /**
+   * Nobody may write into it meanwhile. Rejects when the disk has not taken what was written; that it has taken all is
+   * for the caller to make sure of (`fsync`).
+   */
   async close(file: string): Promise<void> {
+    const opened = await this.#close(file);
+    if (opened) throwFailure(opened);
+  }
+
+  /** As `close`, for a file that nobody wants any more. */
+  async drop(file: string): Promise<void> {
+    await this.#close(file);
+  }
+
+  async #close(file: string): Promise<Opened | undefined> {
     const opened = this.#files.get(file);
     this.#files.delete(file);
     const handle = await opened?.handle.catch(() => undefined);
+    // Waits for what is under way with it.
     await handle?.close();
+    return opened;
+  }
+
+  async #sync(opened: Opened): Promise<void> {
+    this.#syncing = true;
+    opened.users += 1;
+    opened.unsynced = 0;
+    try {
+      await (await opened.handle).datasync();
+    } catch (error) {
+      opened.failure = error;
+    } finally {
+      opened.users -= 1;
+      this.#syncing = false;
+    }
   }
 
   async #closeRested(): Promise<void> {
-    for (const [file, { users }] of this.#files) {
+    for (const [file, { users, failure }] of this.#files) {
       if (this.#files.size <= MOST_OPEN) return;
-      if (users === 0) await this.close(file);
+      // Its own next write or close is to be told of the failure.
+      if (users === 0 && failure === undefined) await this.#close(file);
     }
   }
+}
+
+function throwFailure({ failure }: Opened): void {
+  if (failure !== undefined) throw failure as Error;
 }

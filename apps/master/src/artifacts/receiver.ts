@@ -302,7 +302,10 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       await this.#discard(attempt, m.artifact);
       throw refused(path, problem);
     }
-    await this.#files.close(transfer.file);
+    await this.#files.close(transfer.file).catch(async (error: unknown) => {
+      await this.#discard(attempt, m.artifact);
+      throw unstorable(path, error);
+    });
     transfer.sha256 = sha256;
     return sha256;
   }
@@ -368,7 +371,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
   }
 
   async #remove(file: string): Promise<void> {
-    await this.#files.close(file);
+    await this.#files.drop(file);
     await rm(file, { force: true });
   }
 }

@@ -14,7 +14,7 @@ import type { Readable } from 'node:stream';
 import type { Attempt } from '../executor/executor.js';
 
 /** Bytes of a block, at most: small, so that logs get their turn between two. */
-const BLOCK_BYTES = 128 * 1024;
+const BLOCK_BYTES = 256 * 1024;
 
 /** What an open connection gives to uploads. */
 export interface ArtifactLink {
