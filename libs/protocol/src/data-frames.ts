@@ -63,7 +63,17 @@ export class FrameError extends Error {
 
 export function encodeFrame(frame: DataFrame): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES + frame.payload.length);
-  const view = new DataView(bytes.buffer);
+  writeHeader(bytes, frame);
+  bytes.set(frame.payload, HEADER_BYTES);
+  return bytes;
+}
+
+/** Writes the header of a frame into the first `HEADER_BYTES` of `bytes`: for a payload that lies behind them already. */
+export function writeHeader(
+  bytes: Uint8Array,
+  frame: Omit<LogFrame, 'payload'> | Omit<ArtifactFrame, 'payload'>,
+): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   const log = frame.kind === 'log';
   view.setUint8(0, log ? 1 : 2);
   view.setUint8(1, log ? STREAMS.indexOf(frame.stream) : 0);
@@ -71,14 +81,10 @@ export function encodeFrame(frame: DataFrame): Uint8Array {
   view.setUint32(4, frame.epoch);
   view.setBigUint64(8, BigInt(frame.build));
   view.setBigUint64(16, BigInt(frame.offset));
-  if (log) {
-    view.setUint32(24, frame.seq);
-    view.setUint32(28, frame.length);
-    view.setUint32(32, frame.crc32);
-    view.setUint32(36, frame.atMs);
-  }
-  bytes.set(frame.payload, HEADER_BYTES);
-  return bytes;
+  view.setUint32(24, log ? frame.seq : 0);
+  view.setUint32(28, log ? frame.length : 0);
+  view.setUint32(32, log ? frame.crc32 : 0);
+  view.setUint32(36, log ? frame.atMs : 0);
 }
 
 /** Throws `FrameError` with what is wrong. The payload is a view into `bytes`. */

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { BuildPlan, PlannedStep } from '@impgem/pipeline';
-import type { BuildEvent } from '@impgem/protocol';
+import { decodeFrame, type ArtifactFrame, type BuildEvent } from '@impgem/protocol';
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { pino } from 'pino';
@@ -55,14 +55,11 @@ function link(
         ),
       );
     },
-    block: async ({ build, epoch, artifact, offset, payload }) =>
-      uploads.answer({
-        type: 'artifact.ack',
-        build,
-        epoch,
-        artifact,
-        offset: offset + payload.length,
-      }),
+    block: async (frame) => {
+      const { build, epoch, artifact, offset, payload } = decodeFrame(frame) as ArtifactFrame;
+      const end = offset + payload.length;
+      uploads.answer({ type: 'artifact.ack', build, epoch, artifact, offset: end });
+    },
   };
   uploads.online(made);
   return { uploads, gone };

@@ -2,12 +2,11 @@ import { deferred, FarmError, type Deferred } from '@impgem/kit';
 import type {
   ArtifactAnswer,
   ArtifactDone,
-  ArtifactFrame,
   ArtifactOffer,
   Limits,
   PackedFile,
 } from '@impgem/protocol';
-import { HEADER_BYTES } from '@impgem/protocol';
+import { HEADER_BYTES, writeHeader } from '@impgem/protocol';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { Readable } from 'node:stream';
@@ -22,8 +21,8 @@ export interface ArtifactLink {
   /** Aborted when the connection is gone. */
   readonly gone: AbortSignal;
   send(message: ArtifactOffer | ArtifactDone): void;
-  /** Settles when the socket has room for the next one; what is more urgent goes first. */
-  block(frame: ArtifactFrame): Promise<void>;
+  /** Sends an artifact frame. Settles when the socket has room for the next one; what is more urgent goes first. */
+  block(frame: Uint8Array): Promise<void>;
 }
 
 export interface ArtifactFile {
@@ -168,19 +167,22 @@ export class Uploads {
     from: number,
   ): Promise<string> {
     const hash = createHash('sha256');
-    const most = Math.min(BLOCK_BYTES, link.limits.frameBytes - HEADER_BYTES);
+    const { frameBytes, artifactWindowBytes: window } = link.limits;
+    const most = Math.min(BLOCK_BYTES, frameBytes - HEADER_BYTES, window);
     const bytes = await file.open();
     let at = 0;
     try {
-      for await (const piece of joined(bytes, most)) {
-        hash.update(piece);
-        for (let start = Math.max(0, from - at); start < piece.length; start += most) {
-          const payload = piece.subarray(start, start + most);
-          const offset = at + start;
-          await talk.reached(offset + payload.length - link.limits.artifactWindowBytes);
-          await link.block({ kind: 'artifact', ...ref, offset, payload });
+      for await (const block of blocksOf(bytes, file.size, most)) {
+        const length = block.length - HEADER_BYTES;
+        hash.update(block.subarray(HEADER_BYTES));
+        const known = Math.max(0, from - at);
+        if (known < length) {
+          const frame = block.subarray(known);
+          writeHeader(frame, { kind: 'artifact', ...ref, offset: at + known });
+          await talk.reached(at + length - window);
+          await link.block(frame);
         }
-        at += piece.length;
+        at += length;
         if (at > file.size) break;
       }
     } finally {
@@ -191,23 +193,33 @@ export class Uploads {
   }
 }
 
-/** Pieces put together to `size` bytes each, but for the last; a longer one is passed on as it is. */
-async function* joined(
+/** A file in blocks of `most` bytes, the last one shorter; before each lies the room of a frame's header. */
+async function* blocksOf(
   pieces: AsyncIterable<Uint8Array>,
   size: number,
+  most: number,
 ): AsyncGenerator<Uint8Array> {
-  let parts: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of pieces) {
-    if (length > 0 && length + piece.length > size) {
-      yield parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts, length);
-      parts = [];
-      length = 0;
+  let left = size;
+  let block = room();
+  let end = HEADER_BYTES;
+  for await (const piece of pieces)
+    for (let at = 0; at < piece.length;) {
+      const part = piece.subarray(at, at + block.length - end);
+      block.set(part, end);
+      end += part.length;
+      at += part.length;
+      if (end < block.length) continue;
+      left -= end - HEADER_BYTES;
+      yield block;
+      block = room();
+      end = HEADER_BYTES;
     }
-    parts.push(piece);
-    length += piece.length;
+  if (end > HEADER_BYTES) yield block.subarray(0, end);
+
+  // A file that grew has at least one byte more.
+  function room(): Uint8Array {
+    return Buffer.allocUnsafe(HEADER_BYTES + Math.min(most, Math.max(1, left)));
   }
-  if (length > 0) yield Buffer.concat(parts, length);
 }
 
 const key = ({ build, epoch }: Attempt, artifact: number): string =>

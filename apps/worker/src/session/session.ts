@@ -1,7 +1,6 @@
 import { deferred, gatherWrites } from '@impgem/kit';
 import {
   decideWorker,
-  encodeFrame,
   initialWorkerState,
   keyOf,
   masterCodec,
@@ -201,9 +200,9 @@ export class Session {
       limits: welcome.limits,
       gone: link.gone,
       send: (message) => this.sendOver(link, message),
-      block: async (frame) => {
+      block: async (bytes) => {
         if (!(await link.room('block'))) throw new Error('the connection is over');
-        link.binary(encodeFrame(frame));
+        link.binary(bytes);
       },
     });
   }
