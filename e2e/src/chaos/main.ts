@@ -20,18 +20,30 @@ import { playRound, type RoundReport } from './round.js';
 const write = (text: string): boolean => process.stdout.write(text);
 const print = (text: string): boolean => write(`${text}\n`);
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '13' },
-    seed: { type: 'string', default: '1' },
-    only: { type: 'string' },
-    long: { type: 'boolean', default: false },
-    small: { type: 'boolean', default: false },
-    verbose: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    add: { type: 'boolean', default: false },
-  },
-});
+const USAGE =
+  'npm run chaos -- [--rounds N] [--seed S] [--only KIND] [--small] [--verbose] [--write | --add] | --long [--write]';
+
+/** A wrong word ends the program before anything is made. */
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        rounds: { type: 'string', default: '13' },
+        seed: { type: 'string', default: '1' },
+        only: { type: 'string' },
+        long: { type: 'boolean', default: false },
+        small: { type: 'boolean', default: false },
+        verbose: { type: 'boolean', default: false },
+        write: { type: 'boolean', default: false },
+        add: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n${USAGE}\n`);
+    process.exit(2);
+  }
+}
+const values = options();
 
 const stopping = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
