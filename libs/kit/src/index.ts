@@ -9,3 +9,4 @@ export * from './finding.js';
 export type * from './farm-object.js';
 export * from './gather-writes.js';
 export * from './heap.js';
+export * from './shared-turns.js';
