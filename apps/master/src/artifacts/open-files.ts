@@ -35,7 +35,7 @@ export class OpenFiles {
       }
       throwFailure(opened);
     } catch (error) {
-      await this.#close(file);
+      await this.drop(file);
       throw error;
     } finally {
       opened.users -= 1;
@@ -50,22 +50,18 @@ export class OpenFiles {
    * for the caller to make sure of (`fsync`).
    */
   async close(file: string): Promise<void> {
-    const opened = await this.#close(file);
+    const opened = this.#files.get(file);
+    await this.drop(file);
     if (opened) throwFailure(opened);
   }
 
-  /** As `close`, for a file that nobody wants any more. */
+  /** As `close`, for a file that nobody wants any more, or that is opened again later. */
   async drop(file: string): Promise<void> {
-    await this.#close(file);
-  }
-
-  async #close(file: string): Promise<Opened | undefined> {
     const opened = this.#files.get(file);
     this.#files.delete(file);
     const handle = await opened?.handle.catch(() => undefined);
     // Waits for what is under way with it.
     await handle?.close();
-    return opened;
   }
 
   async #sync(opened: Opened): Promise<void> {
@@ -86,7 +82,7 @@ export class OpenFiles {
     for (const [file, { users, failure }] of this.#files) {
       if (this.#files.size <= MOST_OPEN) return;
       // Its own next write or close is to be told of the failure.
-      if (users === 0 && failure === undefined) await this.#close(file);
+      if (users === 0 && failure === undefined) await this.drop(file);
     }
   }
 }

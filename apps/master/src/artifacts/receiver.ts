@@ -156,10 +156,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       }
       await this.#files
         .write(transfer.file, bytes, transfer.offset)
-        .catch(async (error: unknown) => {
-          await this.#discard(attempt, frame.artifact);
-          throw unstorable(transfer.path, error);
-        });
+        .catch((error: unknown) => this.#spoil(attempt, frame.artifact, transfer, error));
       transfer.hash.update(bytes);
       transfer.offset += bytes.length;
       return { offset: transfer.offset };
@@ -302,20 +299,20 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       await this.#discard(attempt, m.artifact);
       throw refused(path, problem);
     }
-    await this.#files.close(transfer.file).catch(async (error: unknown) => {
-      await this.#discard(attempt, m.artifact);
-      throw unstorable(path, error);
-    });
+    await this.#files
+      .close(transfer.file)
+      .catch((error: unknown) => this.#spoil(attempt, m.artifact, transfer, error));
     transfer.sha256 = sha256;
     return sha256;
   }
 
   async #record(
     attempt: Attempt,
-    { path, size, mode, file }: Transfer,
+    transfer: Transfer,
     m: ArtifactDone,
     sha256: string,
   ): Promise<void> {
+    const { path, size, mode, file } = transfer;
     await keepBlobs(this.db, this.#blobs, [{ file, sha256 }], async (tx) => {
       const params = [m.build, m.epoch, m.artifact, path, size, sha256, mode];
       const [row] = await tx.query<{ builder: string; request: number; worker: string }>(
@@ -327,8 +324,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       return this.events.append(tx, [{ kind: 'artifact.stored', build: m.build, ...row, data }]);
     }).catch(async (error: unknown) => {
       if (!(error instanceof BlobError)) throw error;
-      await this.#discard(attempt, m.artifact);
-      throw unstorable(path, error.cause);
+      await this.#spoil(attempt, m.artifact, transfer, error.cause);
     });
   }
 
@@ -360,6 +356,17 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     if (stored?.sha256 === m.sha256) return;
     const name = stored?.path ?? `artifact ${m.artifact}`;
     throw refused(name, stored ? 'another one is stored' : 'the worker does not hold the build');
+  }
+
+  /** The disk did not take it: what came of it goes. Throws what is to be told. */
+  async #spoil(
+    attempt: Attempt,
+    artifact: number,
+    { path }: Transfer,
+    error: unknown,
+  ): Promise<never> {
+    await this.#discard(attempt, artifact);
+    throw unstorable(path, error);
   }
 
   async #discard(attempt: Attempt, artifact: number): Promise<void> {
