@@ -116,7 +116,7 @@ function acknowledged(turn: Turn, cursor: BuildCursor, seq: number): void {
 }
 
 /** Sends again from `seq` + 1 on; a pump under way is void, its report ignored. */
-function rewind(turn: Turn, cursor: BuildCursor, seq: number): void {
+export function rewind(turn: Turn, cursor: BuildCursor, seq: number): void {
   /* @flaw rewind-too-little: if (seq < cursor.seq) seq += 1; */
   const { pump: _, ...rest } = cursor;
   const inFlight = cursor.inFlight.filter((record) => record.seq <= seq && record.seq > rest.acked);

@@ -35,7 +35,7 @@ import type {
   WorkerState,
 } from './worker-machine-state.js';
 import { keyOf } from './worker-machine-state.js';
-import { leave, take, welcomed } from './worker-machine-builds.js';
+import { leave, rewind, take, welcomed } from './worker-machine-builds.js';
 
 /** One decision in the making: a copy of the state, and the commands so far. */
 export class Turn {
@@ -327,9 +327,7 @@ function unread(turn: Turn, event: Extract<WorkerEvent, { type: 'unread' }>): vo
   const cursor = turn.held(event);
   if (!cursor || cursor.pump !== event.pump) return;
   if (event.from > cursor.acked) return broken(turn, event);
-  const { pump: _, ...rest } = cursor;
-  turn.put(rest);
-  turn.feed(event);
+  rewind(turn, cursor, cursor.acked);
 }
 
 function broken(turn: Turn, event: AttemptRef & { reason: Reason }): void {
