@@ -4,11 +4,10 @@ import type { Process, World } from './world.js';
 const CONNECT_TIMEOUT_MS = 5000;
 const STATEMENT_TIMEOUT_MS = 60_000;
 
-/**
- * Lease time runs through troubles so short. A look of a master after its leases may last 20 s, and one that began
- * with a stall begins up to 5 s after it did.
- */
-export const UNNOTICED_MS = 25_000;
+/** Troubles so short may pass between two looks of a master after its leases: lease time runs through them. */
+export const UNNOTICED_MS = 20_000;
+/** A look may last as long as that, and the one that meets a stall begins up to 5 s after it did. */
+const UNNOTICED_STALL_MS = UNNOTICED_MS + 5000;
 
 /** The database server: up or down, or so slow that nothing comes back for a while. */
 export class DatabaseServer {
@@ -38,7 +37,7 @@ export class DatabaseServer {
 
   stall(ms: number): void {
     this.stalledUntil = Math.max(this.stalledUntil, this.world.now + ms);
-    if (ms > UNNOTICED_MS) this.troubleUntil = Math.max(this.troubleUntil, this.stalledUntil);
+    if (ms > UNNOTICED_STALL_MS) this.troubleUntil = Math.max(this.troubleUntil, this.stalledUntil);
   }
 
   notify(channels: readonly ModelChannel[]): void {
