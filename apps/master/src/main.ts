@@ -4,6 +4,7 @@ import { FarmError, HEAP_FLAGS } from '@impgem/kit';
 import { copyFarm, startMaster, type Master } from './master.js';
 import { examineDatabase } from './platform/database/examine-database.js';
 import type { EmbeddedPostgres } from './platform/database/embedded-postgres.js';
+import { isOfConnection } from './platform/http/raw-sockets.js';
 import { logger, readConfig, setLogLevel } from './platform/index.js';
 
 setFlagsFromString(HEAP_FLAGS);
@@ -36,9 +37,13 @@ function leave(code: number): void {
 
 process.on('SIGTERM', onSignal);
 process.on('SIGINT', onSignal);
-process.on('uncaughtException', (err) => {
+process.on('uncaughtException', (err, origin) => {
+  if (origin === 'uncaughtException' && isOfConnection(err)) {
+    log.error({ err }, 'the error of a connection had no owner; the connection has ended');
+    return;
+  }
   // A bug: going on could do harm. Whoever started us starts us again.
-  log.fatal({ err }, 'uncaught');
+  log.fatal({ err, origin }, 'uncaught: the master ends');
   leave(1);
 });
 

@@ -24,6 +24,7 @@ export const PROBLEM_CODES = {
   'search-too-slow': { status: 422, title: 'The expression takes too long' },
   'too-many-requests': { status: 429, title: 'Too many requests' },
   internal: { status: 500, title: 'An error in the master' },
+  overloaded: { status: 503, title: 'The master has too much to do' },
   'database-unavailable': { status: 503, title: 'The database does not answer' },
   'database-full': { status: 507, title: 'The disk of the database is full' },
   stopping: { status: 503, title: 'The master is about to stop' },

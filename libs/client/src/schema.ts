@@ -1117,7 +1117,7 @@ export interface components {
             title: string;
             status: number;
             /** @enum {string} */
-            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "search-too-slow" | "too-many-requests" | "internal" | "database-unavailable" | "database-full" | "stopping";
+            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "search-too-slow" | "too-many-requests" | "internal" | "overloaded" | "database-unavailable" | "database-full" | "stopping";
             detail: string;
             problems?: {
                 path: string;

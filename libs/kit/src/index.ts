@@ -1,6 +1,7 @@
 export * from './invariant.js';
 export * from './clock.js';
 export * from './backoff.js';
+export * from './close-reason.js';
 export * from './crc32-combine.js';
 export * from './deferred.js';
 export * from './farm-error.js';

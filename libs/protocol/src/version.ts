@@ -2,6 +2,8 @@
 export const PROTOCOL_VERSION = { major: 1, minor: 1 } as const;
 
 const PREFIX = 'impgem.worker.v';
+/** So much of an offered version is told again. */
+const VERSION_CHARS = 12;
 
 /** The WebSocket subprotocol that says which version a worker speaks, e.g. `impgem.worker.v1.1`. */
 export function subprotocol(version: { major: number; minor: number } = PROTOCOL_VERSION): string {
@@ -25,7 +27,7 @@ export function chooseSubprotocol(
   return undefined;
 }
 
-/** What to upgrade when no version fits. */
+/** What to upgrade when no version fits. Short, whatever was offered: it is the reason of a close frame. */
 export function versionAdvice(
   offered: Iterable<string>,
   own: { major: number; minor: number } = PROTOCOL_VERSION,
@@ -36,7 +38,7 @@ export function versionAdvice(
     return `this master speaks worker protocol ${ours}; the peer offered none`;
   const newest =
     names
-      .map((name) => name.slice(PREFIX.length))
+      .map((name) => name.slice(PREFIX.length, PREFIX.length + VERSION_CHARS))
       .sort()
       .at(-1) ?? '';
   const [major = 0, minor = 0] = newest.split('.').map(Number);

@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import type { BeforeApplicationShutdown, OnApplicationBootstrap } from '@nestjs/common';
 import { type OnGatewayConnection, type OnGatewayInit, WebSocketGateway } from '@nestjs/websockets';
 import { FarmError } from '@impgem/kit';
-import type { VerifyClientCallbackAsync, WebSocket, WebSocketServer } from 'ws';
+import type { WebSocket, WebSocketServer } from 'ws';
 import { Access, type Caller } from '../access/index.js';
-import { logger, MasterConfig, refuseUpgrade } from '../platform/index.js';
+import { admitUpgrade, logger, MasterConfig, shielded } from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
 import { liveErrors, openSockets } from './viewer.js';
@@ -43,13 +43,10 @@ export class LiveGateway
 
   /** Nest takes options only where the class is declared; the server reads this one at each upgrade. */
   afterInit(server: WebSocketServer): void {
-    const verify: VerifyClientCallbackAsync = ({ req }, answer) => {
-      this.#admit(req).then(
-        () => answer(true),
-        (error: unknown) => liveErrors.inc({ code: refuseUpgrade(error, answer) }),
-      );
-    };
-    server.options.verifyClient = verify;
+    server.options.verifyClient = admitUpgrade(
+      (request) => this.#admit(request),
+      (code) => liveErrors.inc({ code }),
+    );
   }
 
   onApplicationBootstrap(): void {
@@ -69,6 +66,10 @@ export class LiveGateway
   }
 
   handleConnection(socket: WebSocket, request: IncomingMessage): void {
+    shielded(socket, () => this.#connect(socket, request))();
+  }
+
+  #connect(socket: WebSocket, request: IncomingMessage): void {
     const caller = this.#callers.get(request);
     if (!caller) {
       socket.terminate();

@@ -2,7 +2,7 @@ import { PROBLEM_CODES, type LiveMessage, type ProblemCode } from '@impgem/clien
 import { FarmError } from '@impgem/kit';
 import type { RawData, WebSocket } from 'ws';
 import type { Caller } from '../access/index.js';
-import { type Limits, logger } from '../platform/index.js';
+import { closeSocket, type Limits, logger, shielded } from '../platform/index.js';
 import type { LiveHub } from './hub.js';
 import { parseRequest, type Request } from './requests.js';
 import type { Subscription } from './subscription.js';
@@ -26,7 +26,10 @@ export class LiveSession {
     private readonly limits: Limits,
   ) {
     this.#viewer = new Viewer(socket);
-    socket.on('message', (data: RawData, binary: boolean) => this.#receive(data, binary));
+    socket.on(
+      'message',
+      shielded(socket, (data: RawData, binary: boolean) => this.#receive(data, binary)),
+    );
     socket.on('pong', () => (this.#alive = true));
     socket.once('close', () => clearTimeout(this.#expiry));
     this.#expireAt(caller.expiresAt);
@@ -45,10 +48,11 @@ export class LiveSession {
 
   close(code: number, reason: string): void {
     for (const subscription of this.#subscriptions.values()) subscription.close();
-    this.socket.close(code, reason);
+    void closeSocket(this.socket, code, reason);
   }
 
   #receive(data: RawData, binary: boolean): void {
+    if (this.socket.readyState !== this.socket.OPEN) return;
     // Requests wait in order; while one is handled the socket is not read.
     this.#waiting++;
     this.socket.pause();

@@ -58,6 +58,8 @@ export interface Limits {
   artifactBytes: number;
   /** Artifacts of one build. */
   artifactsPerBuild: number;
+  /** An upgrade, until it is a WebSocket. */
+  upgradeMs: number;
   /** How long a graceful stop may take. */
   stopMs: number;
 }
@@ -72,6 +74,7 @@ export const LIMITS: Limits = Object.freeze({
   signInFailuresPerMinute: 10,
   artifactBytes: 16 * 1024 ** 3,
   artifactsPerBuild: 50_000,
+  upgradeMs: 15_000,
   stopMs: 20_000,
 });
 

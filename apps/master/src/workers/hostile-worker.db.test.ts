@@ -43,6 +43,18 @@ describe('a hostile worker', () => {
     expect((await master.call('GET', '/health/ready')).status).toBe(200);
   });
 
+  it.each([`impgem.worker.v9${'9'.repeat(120)}`, `impgem.worker.v${'x'.repeat(8000)}`, 'chat'])(
+    'is closed with what to upgrade, whatever version it offers',
+    async (protocol) => {
+      const { token } = await newWorker();
+      const worker = await FakeWorker.connect(master.url, token, protocol);
+      opened.push(worker);
+      const { code, reason } = await worker.ended();
+      expect([code, reason]).toEqual([CLOSE.version, expect.stringContaining('1.1')]);
+      expect((await master.call('GET', '/health/ready')).status).toBe(200);
+    },
+  );
+
   it('does not keep others from being written down as heard', async () => {
     const worker = await connect((await newWorker()).token);
     await worker.hello();

@@ -28,7 +28,7 @@ import {
   type JournalSource,
   type Outcome,
 } from '../journal/index.js';
-import { isOutage, logger } from '../platform/index.js';
+import { closeSocket, isOutage, logger, shielded } from '../platform/index.js';
 import type { Assignment, Claimant, Taker } from '../scheduling/index.js';
 import type { ServeWorker } from './serve-worker.js';
 import { storable } from './storable.js';
@@ -41,12 +41,8 @@ export type Condition = 'online' | 'suspect' | 'draining' | 'low-disk';
 const PENDING_PER_WORKER = 4 * 1024 * 1024;
 /** Bytes that a worker has not taken from its socket, above which it is cut off. */
 const UNSENT_LIMIT = 16 * 1024 * 1024;
-/** How long it may take to close politely. */
-const CLOSE_MS = 2000;
 /** What a frame costs besides its payload while it waits: without it, frames without one would wait in any number. */
 const FRAME_BYTES = 512;
-/** RFC 6455 gives a reason 123 bytes. */
-const REASON_BYTES = 123;
 
 const log = logger('workers');
 
@@ -73,17 +69,29 @@ export class WorkerSession implements JournalSource, Taker {
     limits: MasterLimits,
   ) {
     this.#state = acceptWorker(performance.now(), limits);
-    socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
-    socket.on('pong', () => this.#step({ type: 'heard' }));
+    socket.on(
+      'message',
+      shielded(socket, (data: RawData, isBinary: boolean) => this.#receive(data, isBinary)),
+    );
+    socket.on(
+      'pong',
+      shielded(socket, () => this.#step({ type: 'heard' })),
+    );
     // Each is answered, also when nobody reads the answers.
-    socket.on('ping', () => this.#cutWhenFull());
+    socket.on(
+      'ping',
+      shielded(socket, () => this.#cutWhenFull()),
+    );
     // The close that follows says all; a frame that is too big ends here too.
     socket.on('error', (err) => log.info({ err, worker: worker.name }, 'worker socket failed'));
-    socket.on('close', (code) => {
-      log.info({ worker: worker.name, code }, 'worker disconnected');
-      this.#step({ type: 'closed' });
-      this.serve.left(this);
-    });
+    socket.on(
+      'close',
+      shielded(socket, (code: number) => {
+        log.info({ worker: worker.name, code }, 'worker disconnected');
+        this.#step({ type: 'closed' });
+        this.serve.left(this);
+      }),
+    );
   }
 
   // ── For the sessions' registry ──
@@ -286,10 +294,7 @@ export class WorkerSession implements JournalSource, Taker {
   #close(code: CloseCode, reason: string): void {
     log.info({ worker: this.worker.name, code, reason }, 'closing a worker socket');
     this.serve.closed(code);
-    // The peer's answer must be read.
-    this.socket.resume();
-    this.socket.close(code, cut(reason));
-    setTimeout(() => this.socket.terminate(), CLOSE_MS).unref();
+    void closeSocket(this.socket, code, reason);
     this.serve.left(this);
   }
 
@@ -417,14 +422,4 @@ function read(bytes: Buffer, isBinary: boolean): MasterEvent {
     if (!known) log.error({ err: error }, 'cannot read a frame');
     return { type: 'malformed', reason: known ? error.message : 'the frame cannot be read' };
   }
-}
-
-/** Cut to what a close frame can carry, at a character's border. */
-function cut(reason: string): string {
-  const bytes = Buffer.from(reason);
-  if (bytes.length <= REASON_BYTES) return reason;
-  return bytes
-    .subarray(0, REASON_BYTES)
-    .toString('utf8')
-    .replace(/\uFFFD+$/, '');
 }

@@ -2,15 +2,17 @@ import type { IncomingMessage } from 'node:http';
 import { WebSocketGateway, type OnGatewayConnection, type OnGatewayInit } from '@nestjs/websockets';
 import { FarmError } from '@impgem/kit';
 import { chooseSubprotocol, CLOSE, masterLimits, versionAdvice } from '@impgem/protocol';
-import type { VerifyClientCallbackAsync, WebSocket, WebSocketServer } from 'ws';
+import type { WebSocket, WebSocketServer } from 'ws';
 import { bearer, parseToken, secretMatches } from '../access/index.js';
 import {
+  admitUpgrade,
+  closeSocket,
   Database,
   Lifecycle,
   LIMITS,
   logger,
   MasterConfig,
-  refuseUpgrade,
+  shielded,
 } from '../platform/index.js';
 import { Sessions } from './sessions.js';
 import { WorkerFinder } from './worker-finder.js';
@@ -43,17 +45,21 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
   afterInit(server: WebSocketServer): void {
     const { options } = server;
     options.maxPayload = this.config.limits.frameBytes;
-    options.verifyClient = (info, done) => void this.#answer(info.req, done);
+    options.verifyClient = admitUpgrade((request) => this.#admit(request));
     // A client whose offer is not taken up gives up without a word: take any, and close with the advice.
     options.handleProtocols = (offered) => chooseSubprotocol(offered) ?? [...offered][0] ?? false;
   }
 
   handleConnection(socket: WebSocket, request: IncomingMessage): void {
+    shielded(socket, () => this.#connect(socket, request))();
+  }
+
+  #connect(socket: WebSocket, request: IncomingMessage): void {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(/ *, */);
     if (chooseSubprotocol(offered) === undefined) {
       this.sessions.closed(CLOSE.version);
       socket.on('error', (err) => log.info({ err }, 'worker socket failed'));
-      socket.close(CLOSE.version, versionAdvice(offered));
+      void closeSocket(socket, CLOSE.version, versionAdvice(offered));
       return;
     }
     const identity = this.#identities.get(request);
@@ -67,18 +73,6 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
       for (const listener of socket.listeners('message'))
         if (!mine.includes(listener)) socket.off('message', listener as () => void);
     });
-  }
-
-  async #answer(
-    request: IncomingMessage,
-    done: Parameters<VerifyClientCallbackAsync>[1],
-  ): Promise<void> {
-    try {
-      await this.#admit(request);
-      done(true);
-    } catch (error) {
-      refuseUpgrade(error, done);
-    }
   }
 
   /** Rejects with a `FarmError` that says why the upgrade is refused. */

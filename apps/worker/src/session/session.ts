@@ -1,4 +1,4 @@
-import { deferred, gatherWrites } from '@impgem/kit';
+import { closeReason, deferred, gatherWrites } from '@impgem/kit';
 import {
   decideWorker,
   initialWorkerState,
@@ -234,7 +234,7 @@ export class Session {
     if (!socket) return;
     this.order.log.info({ code, reason }, 'closes the connection');
     if (socket.readyState !== socket.OPEN) return socket.terminate();
-    socket.close(code, Buffer.from(reason).subarray(0, 120).toString());
+    socket.close(code, closeReason(reason));
     const timer = setTimeout(() => socket.terminate(), CLOSE_MS);
     socket.once('close', () => clearTimeout(timer));
   }

@@ -12,6 +12,7 @@ import { openApiDocument, serveDocs } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';
 import { answerOf, PROBLEM_TYPE } from './problem.js';
 import { validationPipe } from './validation.js';
+import { ownErrors } from './raw-sockets.js';
 import { serveWebPage } from './web-page.js';
 import { FarmWsAdapter } from './ws-adapter.js';
 
@@ -38,6 +39,7 @@ export async function prepareHttp(
   webDir: string,
 ): Promise<void> {
   const http = app.getHttpAdapter().getInstance();
+  ownErrors(http.server);
   http.addHook('onRequest', (request, reply, done) => {
     if (lifecycle.state !== 'stopping' || request.url.startsWith('/health/')) return done();
     const { problem, headers } = answerOf(
@@ -70,7 +72,7 @@ export async function prepareHttp(
   );
   // The adapter would look for a package, and a bundle has none: from here it takes ours.
   await loadPackage('ws', 'WsAdapter', () => import('ws'));
-  app.useWebSocketAdapter(new FarmWsAdapter(app));
+  app.useWebSocketAdapter(new FarmWsAdapter(app, config.limits.upgradeMs));
   app.useGlobalPipes(validationPipe());
   app.useGlobalFilters(new ProblemFilter());
   await serveDocs(http as FastifyInstance, () => openApiDocument(app));

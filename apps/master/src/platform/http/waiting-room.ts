@@ -5,6 +5,7 @@ import { FarmError } from '@impgem/kit';
 import { defaultUrl, type MasterConfig } from '../config.js';
 import type { Lifecycle } from '../health/lifecycle.js';
 import { answerOf, PROBLEM_TYPE } from './problem.js';
+import { ownErrors } from './raw-sockets.js';
 
 export interface WaitingRoom {
   /** The port it got: with port 0, the one to listen on afterwards too. */
@@ -41,6 +42,7 @@ export async function openWaitingRoom(
     response.end(JSON.stringify(problem));
   };
   const server = config.tls ? createTlsServer(config.tls, answer) : createServer(answer);
+  ownErrors(server);
   await listen(server, config);
   const { port } = server.address() as AddressInfo;
   return {
