@@ -21,7 +21,10 @@ function onSignal(name: NodeJS.Signals): void {
   stopping = true;
   log.info({ signal: name }, 'stopping');
   starting.abort(new FarmError('stopping', 'stopped while it started'));
-  void master?.stop().then(stopped);
+  master?.stop().then(stopped, (err: unknown) => {
+    log.fatal({ err }, 'cannot stop in good order');
+    leave(1);
+  });
 }
 
 function stopped(inTime: boolean): void {

@@ -140,13 +140,16 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
     leaked += await sweep(executor, builds.attempts, log);
   };
   await clean();
-  const timer = setInterval(() => void clean(), SWEEP_MS);
+  const sweepFailed = (err: unknown): void => log.error({ err }, 'the sweep failed');
+  const timer = setInterval(() => clean().catch(sweepFailed), SWEEP_MS);
   await disk.start();
   session.start(builds, found);
   builds.resume();
   log.info({ name: credential.name, master: config.dialing.masterUrl }, 'ready');
   obey(session);
-  process.once('SIGUSR2', () => void leave(executor, builds, log));
+  process.once('SIGUSR2', () => {
+    leave(executor, builds, log).catch(() => process.exit(EXIT.error));
+  });
   const { why, message } = await session.ended;
   clearInterval(timer);
   disk.stop();

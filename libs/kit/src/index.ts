@@ -1,3 +1,4 @@
+export * from './bounded-text.js';
 export * from './invariant.js';
 export * from './clock.js';
 export * from './backoff.js';

@@ -26,7 +26,8 @@ export class SharedTurns<Wish, Answer> {
   ask(wish: Wish): Promise<Answer> {
     const answer = deferred<Answer>();
     this.#waiting.push({ wish, answer });
-    if (!this.#working) void this.#takeTurns();
+    // It gives what fails to who asked; that it fails itself is a bug, and whoever asks next begins anew.
+    if (!this.#working) this.#takeTurns().catch(() => (this.#working = false));
     return answer.promise;
   }
 

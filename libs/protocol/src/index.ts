@@ -4,6 +4,7 @@ export * from './data-frames.js';
 export * from './messages.js';
 export * from './version.js';
 export * from './reasons.js';
+export * from './reason.js';
 export * from './lease.js';
 export { decideWorker } from './worker-machine.js';
 export * from './worker-machine-state.js';

@@ -55,10 +55,13 @@ function Many(shape: () => new () => object): PropertyDecorator {
 export const EXECUTORS = ['docker', 'host', 'scripted'] as const;
 export type ExecutorName = (typeof EXECUTORS)[number];
 
-/** Why something ended as it did: a code for programs (registered in `stop-reasons.ts`), a sentence for people. */
+/** UTF-16 units of a reason's sentence. */
+export const REASON_CHARS = 2000;
+
+/** Why something ended as it did: a code for programs (registered in `reasons.ts`), a sentence for people. */
 export class Reason {
   @IsString() @Matches(/^[a-z][a-z0-9-]{0,63}$/) code!: string;
-  @IsString() @MaxLength(2000) message!: string;
+  @IsString() @MaxLength(REASON_CHARS) message!: string;
 }
 
 /** Names one attempt. */
@@ -176,6 +179,9 @@ export class Credit {
   @IsInt() @IsPositive() @Max(1024) add!: number;
 }
 
+/** UTF-16 units of what a heartbeat says of a low disk. */
+export const LOW_DISK_CHARS = 500;
+
 export class Heartbeat {
   type!: 'heartbeat';
   @IsInt() @Min(0) @Max(INT4) running!: number;
@@ -187,7 +193,7 @@ export class Heartbeat {
   @IsOptional() @IsInt() @Min(0) @Max(SAFE) engineDiskFree?: number;
   @IsOptional() @IsInt() @Min(0) @Max(SAFE) engineInodesFree?: number;
   /** Why it wants no work: which disk is below its watermark. Absent while all is well. */
-  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(500) lowDisk?: string;
+  @IsOptional() @IsString() @IsNotEmpty() @MaxLength(LOW_DISK_CHARS) lowDisk?: string;
   /** Bytes in its spool that are not acknowledged; absent from workers that do not tell. */
   @IsOptional() @IsInt() @Min(0) @Max(SAFE) spooled?: number;
   /** Objects of the engine that sweeps of this worker process found left behind, and removed. */

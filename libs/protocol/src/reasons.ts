@@ -28,6 +28,7 @@ export const REASONS = {
     retried: true,
     title: 'the worker met an error of its own',
   },
+  'master-error': { result: 'exception', title: 'the master met an error of its own' },
   'worker-lost': { result: 'retry', title: 'the worker went away' },
   'worker-busy': { result: 'retry', title: 'the worker had no room' },
   draining: { result: 'retry', title: 'the worker is about to stop' },

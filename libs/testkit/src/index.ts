@@ -3,3 +3,4 @@ export * from './engine.js';
 export * from './engine-registry.js';
 export * from './model-database.js';
 export type * from './model-rows.js';
+export * from './hostile-traffic.js';

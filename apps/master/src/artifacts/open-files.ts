@@ -41,7 +41,9 @@ export class OpenFiles {
       opened.users -= 1;
     }
     opened.unsynced += bytes.length;
-    if (opened.unsynced >= SYNC_BYTES && !this.#syncing) void this.#sync(opened);
+    // It keeps its failure for the next that uses the file.
+    if (opened.unsynced >= SYNC_BYTES && !this.#syncing)
+      this.#sync(opened).catch((error: unknown) => (opened.failure = error));
     await this.#closeRested();
   }
 

@@ -3,6 +3,7 @@
  * written with the artifacts' rows in one statement, and durable by its commit: no file, no inode and no sync of their own.
  */
 import { createHash } from 'node:crypto';
+import { quoted } from '@impgem/kit';
 import type { ArtifactOffer, PackedFile } from '@impgem/protocol';
 import { holdSmallBlobs, type Tx } from '../platform/index.js';
 import { artifactPathProblem } from './path.js';
@@ -22,7 +23,7 @@ export function packProblem(
     return 'the pack has a number twice';
   for (const { path } of files) {
     const problem = artifactPathProblem(path);
-    if (problem) return `${JSON.stringify(path.slice(0, 200))} in the pack: ${problem}`;
+    if (problem) return `${quoted(path)} in the pack: ${problem}`;
   }
   return undefined;
 }

@@ -7,7 +7,7 @@ import {
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { FarmError } from '@impgem/kit';
+import { FarmError, quoted } from '@impgem/kit';
 import type { ArtifactDone, ArtifactFrame, ArtifactOffer, PackedFile } from '@impgem/protocol';
 import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
@@ -404,12 +404,7 @@ const attemptKey = ({ build, epoch }: { build: number; epoch: number }) => `${bu
 
 function refused(path: string, why: string, cause?: unknown): FarmError {
   refusals.inc();
-  return new FarmError(
-    'artifact-refused',
-    `${JSON.stringify(path.slice(0, 200))}: ${why}`,
-    {},
-    { cause },
-  );
+  return new FarmError('artifact-refused', `${quoted(path)}: ${why}`, {}, { cause });
 }
 
 function unstorable(path: string, error: unknown): FarmError {
@@ -417,7 +412,7 @@ function unstorable(path: string, error: unknown): FarmError {
   const code = (error as NodeJS.ErrnoException).code ?? 'error';
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     refusals.inc();
-    const text = `${JSON.stringify(path.slice(0, 200))}: the disk of the master is full`;
+    const text = `${quoted(path)}: the disk of the master is full`;
     return new FarmError('storage-full', text, {}, { cause: error });
   }
   return refused(path, `the master cannot store it (${code})`, error);

@@ -90,7 +90,12 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
       // Frames of the same turn of the event loop come along.
       await setImmediate();
       const batch = this.#take();
-      await this.#commit(batch);
+      try {
+        await this.#commit(batch);
+      } catch (err) {
+        log.error({ err }, 'an error of the master; the workers of a batch send it again');
+        failSources(batch);
+      }
       this.#settle(batch);
     }
   }
@@ -144,7 +149,7 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
       return;
     }
     log.error({ err: error, build: batch[0]?.record.build }, 'cannot store records of a build');
-    for (const source of new Set(batch.map(({ source }) => source))) source.failed();
+    failSources(batch);
   }
 
   #tell(batch: readonly Pending[], outcomes: { index: number; outcome: Outcome }[]): void {
@@ -160,6 +165,10 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
     for (const count of bytes.values()) this.#pendingBytes -= count;
     for (const [source, count] of bytes) source.drained(count);
   }
+}
+
+function failSources(batch: readonly Pending[]): void {
+  for (const source of new Set(batch.map(({ source }) => source))) source.failed();
 }
 
 /** A deadlock or a serialization failure: the same again succeeds. */

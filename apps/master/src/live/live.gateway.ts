@@ -50,7 +50,7 @@ export class LiveGateway
   }
 
   onApplicationBootstrap(): void {
-    this.#unwatch = this.access.onRevoked(() => void this.#dropRevoked());
+    this.#unwatch = this.access.onRevoked(() => settle(this.#dropRevoked()));
     this.#ping = setInterval(() => {
       for (const session of this.#sessions.values()) session.ping();
     }, PING_MS);
@@ -79,7 +79,7 @@ export class LiveGateway
     this.#sessions.set(socket, session);
     openSockets.set(this.#sessions.size);
     // What was revoked between the upgrade and here, `#dropRevoked` has passed over.
-    void this.#drop(session, this.#isCurrent(caller));
+    settle(this.#drop(session, this.#isCurrent(caller)));
     socket.once('close', () => {
       this.#sessions.delete(socket);
       openSockets.set(this.#sessions.size);
@@ -119,4 +119,8 @@ export class LiveGateway
       return true;
     });
   }
+}
+
+function settle(work: Promise<void>): void {
+  work.catch((err: unknown) => log.error({ err }, 'cannot look which live sockets may stay'));
 }

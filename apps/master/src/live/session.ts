@@ -61,8 +61,14 @@ export class LiveSession {
 
   async #after(earlier: Promise<void>, text: string | undefined): Promise<void> {
     await earlier;
-    await this.#handle(text);
-    if (--this.#waiting === 0) this.socket.resume();
+    try {
+      await this.#handle(text);
+      if (--this.#waiting === 0) this.socket.resume();
+    } catch (err) {
+      // An answer that cannot be given costs this socket, and nobody else's.
+      log.error({ err, actor: this.caller.actor }, 'an error of the master; a live socket is cut');
+      this.socket.terminate();
+    }
   }
 
   async #handle(text: string | undefined): Promise<void> {
@@ -109,11 +115,19 @@ export class LiveSession {
     const over = () => {
       if (this.#subscriptions.get(id) === subscription) this.#subscriptions.delete(id);
     };
-    subscription.done.then(over, (error: unknown) => {
-      over();
-      subscription.close();
-      this.#fail(id, error);
-    });
+    subscription.done
+      .then(over, (error: unknown) => {
+        over();
+        subscription.close();
+        this.#fail(id, error);
+      })
+      .catch((err: unknown) => {
+        log.error(
+          { err, actor: this.caller.actor },
+          'an error of the master; a live socket is cut',
+        );
+        this.socket.terminate();
+      });
   }
 
   #fail(id: string | null, error: unknown): void {

@@ -74,7 +74,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
       }),
       await this.db.listen('lease', () => {
         this.#leaseNews += 1;
-        void this.#tellTakers();
+        this.#tellSoon();
       }),
     );
     this.#timer = setInterval(() => this.#lookAgain(), SAFETY_POLL_MS);
@@ -95,7 +95,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
     this.#takers.set(taker.claimant.id, taker);
     this.wake();
     // What was asked for after its welcome was written, and before it stood here.
-    if (taker.held().length > 0) void this.#tellTakers();
+    if (taker.held().length > 0) this.#tellSoon();
   }
 
   leave(taker: Taker): void {
@@ -196,7 +196,7 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
     if (assignments.length > 0 && !taker.assign(assignments))
       await this.#takeBack(claimant, assignments);
     // A cancel may have come before the session knew of the build.
-    if (news !== this.#leaseNews) void this.#tellTakers();
+    if (news !== this.#leaseNews) this.#tellSoon();
     // The turn in the order of workers goes round.
     if (assignments.length > 0 && this.#takers.get(claimant.id) === taker) {
       this.#takers.delete(claimant.id);
@@ -220,6 +220,10 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
     const reason = { code: 'worker-lost', message: `worker ${worker.name} went away` };
     for (const assignment of assignments)
       await this.db.transaction((tx) => this.leases.refuse(tx, worker.id, assignment, reason));
+  }
+
+  #tellSoon(): void {
+    this.#tellTakers().catch((err: unknown) => log.error({ err }, 'cannot pass on cancels'));
   }
 
   /** Something changed about leases: cancels go out, and attempts that were ended by force are stopped. */

@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { NewRegistrationToken, WorkerCredential } from '@impgem/client';
 import { CLOSE } from '@impgem/protocol';
+import { HostileTraffic, type HeldRef } from '@impgem/testkit';
+import { until } from '../scheduling/testing.js';
 import { testMaster, type TestMaster } from '../testing.js';
 import { FakeWorker } from './testing.js';
 
@@ -27,6 +29,36 @@ async function connect(token: string): Promise<FakeWorker> {
   const worker = await FakeWorker.connect(master.url, token);
   opened.push(worker);
   return worker;
+}
+
+/** A worker of its own builder, with so many builds of it. */
+async function holder(count = 1): Promise<{ worker: FakeWorker; held: HeldRef[]; token: string }> {
+  const { name, token } = await newWorker();
+  const worker = await connect(token);
+  await worker.hello();
+  const held = await more(worker, name, count);
+  return { worker, held, token };
+}
+async function more(worker: FakeWorker, name: string, count: number): Promise<HeldRef[]> {
+  const builder = `{ workers: [${name}], steps: [{ name: one, run: 'true' }, { name: two, run: x }] }`;
+  const source = `builders: { only-${name}: ${builder} }`;
+  await master.call('PUT', '/api/v1/farm', { json: { source } });
+  for (let n = 0; n < count; n++) await ask('/build-requests', { builder: `only-${name}` });
+  worker.send({ type: 'credit', add: count });
+  const held: HeldRef[] = [];
+  for (let n = 0; n < count; n++) {
+    const { build, epoch } = await worker.next('assign');
+    held.push({ build, epoch });
+  }
+  return held;
+}
+/** Settles when the master has dealt with what was sent: it is closed, or it answers. */
+async function dealtWith(worker: FakeWorker): Promise<'closed' | 'open'> {
+  let heard = false;
+  worker.socket.once('pong', () => (heard = true));
+  if (!worker.closed) worker.socket.ping();
+  await until(() => heard || worker.closed !== undefined);
+  return worker.closed ? 'closed' : 'open';
 }
 
 describe('a hostile worker', () => {
@@ -60,6 +92,44 @@ describe('a hostile worker', () => {
     await worker.hello();
     worker.send({ type: 'heartbeat', running: 0, diskFree: 1e300 });
     expect((await worker.ended()).code).toBe(CLOSE.badMessage);
+  });
+
+  it('is told of a path that escapes make long, in a message that fits', async () => {
+    const { worker, held } = await holder();
+    const path = '\u0001'.repeat(200);
+    const file = { artifact: 0, path, size: 0, mode: 0 };
+    const files = [{ ...file, sha256: '0'.repeat(64) }];
+    worker.send({ type: 'artifact.offer', ...held[0], ...file, files });
+    const { reason } = await worker.next('artifact.refused');
+    expect(reason).toMatchObject({
+      code: 'artifact-refused',
+      message: expect.stringContaining('…'),
+    });
+    expect(await dealtWith(worker)).toBe('open');
+  });
+
+  it('gets an answer that can be sent, or is closed, whatever it says', async () => {
+    // Its database is there: that it cannot store or say something would be the master's own fault.
+    const codes = new Set<number>([CLOSE.badMessage, CLOSE.notYours]);
+    const traffic = new HostileTraffic(1);
+    let { worker, held, token } = await holder(2);
+    const sent: string[] = [];
+    for (let n = 0; n < 800; n++) {
+      const { what, frame } = traffic.next(held);
+      sent.push(what);
+      worker.send(frame);
+      if (n % 8 > 0 || (await dealtWith(worker)) === 'open') continue;
+      const { code, reason } = worker.closed ?? { code: 0, reason: '' };
+      expect({ code, reason, known: codes.has(code), after: sent.slice(-8) }).toMatchObject({
+        known: true,
+      });
+      worker = await connect(token);
+      const builds = held.map((ref) => ({ ...ref, seq: 4_000_000_000, finished: false }));
+      const welcome = await worker.hello({ builds });
+      held = welcome.builds.filter(({ verdict }) => verdict === 'continue');
+      if (held.length === 0) ({ worker, held, token } = await holder(2));
+    }
+    expect((await master.call('GET', '/health/ready')).status).toBe(200);
   });
 
   it('has a few connections at once, not the places of all', async () => {

@@ -71,7 +71,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     private readonly config: MasterConfig,
     access: Access,
   ) {
-    this.#forget = access.onRevoked(() => void this.#recheckSoon());
+    this.#forget = access.onRevoked(() => this.#recheckSoon());
     connectedGauge(() => this.#all.values());
     const told = (what: 'leaked' | 'evicted' | 'spooled') => (): Told =>
       [...this.#byWorker.values()].map(({ worker, heartbeat }) => [worker.name, heartbeat?.[what]]);
@@ -88,7 +88,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
       setInterval(() => {
         for (const session of this.#all) session.tick();
       }, TICK_MS),
-      setInterval(() => void this.#flush(), flushMs),
+      setInterval(() => this.#flushSoon(), flushMs),
     ];
   }
 
@@ -125,7 +125,8 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   greet(session: WorkerSession, hello: Hello): Promise<Greeting> {
     const { id } = session.worker;
     const before = this.#greetings.get(id) ?? Promise.resolve();
-    const greeting = before.then(() => this.#greet(session, hello));
+    // One that failed is its own connection's business.
+    const greeting = before.catch(() => undefined).then(() => this.#greet(session, hello));
     this.#greetings.set(id, greeting);
     return greeting.finally(() => {
       if (this.#greetings.get(id) === greeting) this.#greetings.delete(id);
@@ -135,7 +136,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   giveBack(session: WorkerSession, { build, epoch, reason }: Refuse): void {
     const { id, name } = session.worker;
     log.info({ build, epoch, worker: name, reason }, 'a worker refused a build');
-    void this.#insist(async () => {
+    this.#insist(async () => {
       await this.db.transaction((tx) => this.leases.refuse(tx, id, { build, epoch }, reason));
     });
   }
@@ -146,7 +147,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
 
   draining(session: WorkerSession): void {
     const { id, connectedAt } = session.claimant;
-    void this.#insist(() => markDraining(this.db, id, connectedAt));
+    this.#insist(() => markDraining(this.db, id, connectedAt));
   }
 
   left(session: WorkerSession): void {
@@ -158,7 +159,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     this.dispatcher.leave(session);
     const { connectedAt } = session.claimant;
     this.#departures.push({ id, name, connectedAt, heardAt: session.heardAt });
-    void this.#depart();
+    this.#departSoon();
   }
 
   closed(code: CloseCode): void {
@@ -236,7 +237,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     // It may have gone in the meantime; then this row is its departure's.
     if (session.isClosed) {
       this.#departures.push({ id, name, connectedAt, heardAt: session.heardAt });
-      void this.#depart();
+      this.#departSoon();
     } else this.#byWorker.set(id, session);
     const { heartbeatMs, limits } = this.config;
     const welcome = {
@@ -255,15 +256,22 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   }
 
   /** Many reasons to look make one look, and one more for what came while it ran. */
-  async #recheckSoon(): Promise<void> {
+  #recheckSoon(): void {
     this.#recheckAgain = true;
     if (this.#rechecking) return;
     this.#rechecking = true;
-    while (this.#recheckAgain) {
-      this.#recheckAgain = false;
-      await this.#recheck();
+    this.#recheckAll().catch((err: unknown) => log.error({ err }, 'cannot look whom to cut off'));
+  }
+
+  async #recheckAll(): Promise<void> {
+    try {
+      while (this.#recheckAgain) {
+        this.#recheckAgain = false;
+        await this.#recheck();
+      }
+    } finally {
+      this.#rechecking = false;
     }
-    this.#rechecking = false;
   }
 
   /** Closes what was revoked, rotated, or taken over by a connection to another master. */
@@ -288,6 +296,14 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
       // After an outage we are told to look again.
       if (!isOutage(error)) log.error({ err: error }, 'cannot look whom to cut off');
     }
+  }
+
+  #flushSoon(): void {
+    this.#flush().catch((err: unknown) => log.error({ err }, 'cannot write down who was heard'));
+  }
+
+  #departSoon(): void {
+    this.#depart().catch((err: unknown) => log.error({ err }, 'cannot write down who has left'));
   }
 
   async #flush(): Promise<void> {
@@ -324,12 +340,16 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   }
 
   /** Tries until the database is there again. */
-  async #insist(act: () => Promise<void>): Promise<void> {
+  #insist(act: () => Promise<void>): void {
+    this.#tryAgain(act).catch((err: unknown) => log.error({ err }, 'cannot write for a worker'));
+  }
+
+  async #tryAgain(act: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
         return await act();
       } catch (error) {
-        if (!isOutage(error)) return log.error({ err: error }, 'cannot write for a worker');
+        if (!isOutage(error)) throw error;
         await sleep(GIVE_BACK_RETRY_MS, undefined, { ref: false });
       }
     }

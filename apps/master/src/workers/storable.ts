@@ -1,9 +1,8 @@
-/** NUL, and halves of surrogate pairs: JSON can say them, Postgres cannot store them. */
-const UNSTORABLE = /\0|[\uD800-\uDFFF]/gu;
+import { storableText } from '@impgem/kit';
 
 /** The same value, with U+FFFD for each character that cannot be stored. Changes objects in place. */
 export function storable<T>(value: T): T {
-  if (typeof value === 'string') return value.replace(UNSTORABLE, '\uFFFD') as T;
+  if (typeof value === 'string') return storableText(value) as T;
   if (typeof value !== 'object' || value === null) return value;
   const fields = value as Record<string, unknown>;
   for (const [key, field] of Object.entries(fields)) {

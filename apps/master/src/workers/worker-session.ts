@@ -7,10 +7,12 @@ import {
   FrameError,
   masterCodec,
   MessageError,
+  reasonOf,
   workerCodec,
   type ArtifactDone,
   type ArtifactFrame,
   type ArtifactOffer,
+  type Assign,
   type CloseCode,
   type Heartbeat,
   type Hello,
@@ -238,10 +240,25 @@ export class WorkerSession implements JournalSource, Taker {
     this.#step(read(data as Buffer, isBinary));
   }
 
+  /** Never throws: sockets, timers and the journal call it, and an error of one connection is not the others'. */
   #step(event: MasterEvent): void {
-    const { state, commands } = decideMaster(this.#state, event, performance.now());
-    this.#state = state;
-    for (const command of commands) this.#run(command);
+    try {
+      const { state, commands } = decideMaster(this.#state, event, performance.now());
+      this.#state = state;
+      for (const command of commands) this.#run(command);
+    } catch (error) {
+      this.#broken(error);
+    }
+  }
+
+  /** A bug of ours costs this connection; the worker comes back with a new one. */
+  #broken(err: unknown): void {
+    log.error({ err, worker: this.worker.name }, 'an error of the master; a worker is cut off');
+    if (this.isClosed) return;
+    this.#state = { ...this.#state, phase: 'closed', credit: 0 };
+    this.serve.closed(CLOSE.unavailable);
+    this.serve.left(this);
+    this.socket.terminate();
   }
 
   #run(command: MasterCommand): void {
@@ -253,7 +270,8 @@ export class WorkerSession implements JournalSource, Taker {
       case 'ping':
         return this.socket.ping();
       case 'greet':
-        return void this.#greet(command.hello);
+        this.#greet(command.hello).catch((error: unknown) => this.#broken(error));
+        return;
       case 'append':
         return this.#append(command.record);
       case 'give-back':
@@ -281,8 +299,23 @@ export class WorkerSession implements JournalSource, Taker {
   }
 
   #send(message: MasterMessage): void {
-    this.socket.send(masterCodec.stringify(message));
+    let text: string;
+    try {
+      text = masterCodec.stringify(message);
+    } catch (error) {
+      if (!(error instanceof MessageError) || message.type !== 'assign') throw error;
+      return this.#withdraw(message, error);
+    }
+    this.socket.send(text);
     this.#cutWhenFull();
+  }
+
+  /** A build that cannot be told: another attempt could not be either. */
+  #withdraw({ build, epoch }: Assign, err: MessageError): void {
+    log.error({ err, build, epoch }, 'a build cannot be handed out');
+    const reason = reasonOf('master-error', `the build cannot be handed out: ${err.message}`);
+    this.serve.giveBack(this, { type: 'refuse', build, epoch, reason });
+    this.taken(build, epoch, reason);
   }
 
   #cutWhenFull(): void {
@@ -343,6 +376,7 @@ export class WorkerSession implements JournalSource, Taker {
     line.waiting += 1;
     line.turn = line.turn
       .then(() => this.#takeArtifact(item, line))
+      .catch((error: unknown) => this.#broken(error))
       .finally(() => {
         line.waiting -= 1;
         if (line.waiting === 0) this.#artifacts.delete(key);
@@ -387,10 +421,9 @@ export class WorkerSession implements JournalSource, Taker {
     if (isOutage(error)) return this.close(CLOSE.unavailable, 'the database does not answer');
     const refused = error instanceof FarmError;
     if (!refused) log.error({ err: error, ...about }, 'cannot take an artifact');
-    const reason = {
-      code: refused ? error.code : 'artifact-refused',
-      message: refused ? error.message : 'the master met an error of its own',
-    };
+    const reason = refused
+      ? reasonOf(error.code, error.message)
+      : reasonOf('artifact-refused', 'the master met an error of its own');
     this.#step({ type: 'artifact', message: { type: 'artifact.refused', ...about, reason } });
   }
 }

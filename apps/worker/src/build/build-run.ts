@@ -1,6 +1,6 @@
 import { FarmError, invariant } from '@impgem/kit';
 import { combine, worse, type BuildPlan, type PlannedStep, type Result } from '@impgem/pipeline';
-import type { BuildEvent, Reason } from '@impgem/protocol';
+import { reasonOf, type BuildEvent, type Reason } from '@impgem/protocol';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Attempt, Executor, Workspace } from '../executor/executor.js';
@@ -350,7 +350,7 @@ export class BuildRun {
   private because(reason: Reason | undefined, index: number): Reason | undefined {
     const step = this.order.plan.steps[index];
     if (!reason || !step) return reason;
-    return { code: reason.code, message: `step ${step.name}: ${reason.message}`.slice(0, 2000) };
+    return reasonOf(reason.code, `step ${step.name}: ${reason.message}`);
   }
 
   private logOf(step: number, open: OpenStep | undefined): StepLog {

@@ -198,7 +198,7 @@ export class Builds {
       // Not `...ref`: it may be a command, whose `type` would win.
       this.report({ type: 'cleaned', ...entry.ref });
     };
-    void gone();
+    gone().catch((err: unknown) => entry.log.error({ err }, 'a finished build is not forgotten'));
   }
 }
 

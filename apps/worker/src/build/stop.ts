@@ -1,4 +1,4 @@
-import { REASONS, type Reason, type ReasonCode } from '@impgem/protocol';
+import { reasonOf, REASONS, type Reason, type ReasonCode } from '@impgem/protocol';
 import type { Result } from '@impgem/pipeline';
 import { FarmError } from '@impgem/kit';
 import type { StopNote } from '../spool/index.js';
@@ -19,9 +19,6 @@ export interface Stop {
   reason: Reason;
 }
 
-/** As the wire allows. */
-const MESSAGE_CHARS = 2000;
-
 const known = (code: string): code is ReasonCode => Object.hasOwn(REASONS, code);
 
 /** The result that a reason stands for; a code that is not registered is the infrastructure's fault. */
@@ -30,7 +27,7 @@ export function endingOf(
   exitCode?: number,
 ): Ending & { reason: Reason } {
   const result = known(code) ? REASONS[code].result : 'exception';
-  const reason = { code, message: message.slice(0, MESSAGE_CHARS) };
+  const reason = reasonOf(code, message);
   return { result, reason, ...(exitCode === undefined ? {} : { exitCode }) };
 }
 

@@ -6,10 +6,10 @@ import {
   masterCodec,
   MessageError,
   workerCodec,
+  reasonOf,
   type AttemptRef,
   type ExitWhy,
   type FoundBuild,
-  type Heartbeat,
   type SentRecord,
   type TimerName,
   type Welcome,
@@ -26,6 +26,7 @@ import type { Builds, Uploads } from '../build/index.js';
 import type { JournalRecord } from '../spool/index.js';
 import { wayProblem } from './dial.js';
 import { Link } from './link.js';
+import { sendable, type Vitals } from './vitals.js';
 
 /** A peer that does not answer our close is cut off. */
 const CLOSE_MS = 2_000;
@@ -38,7 +39,7 @@ export interface SessionOrder {
   /** Opens a socket to the master. */
   dial: () => WebSocket;
   /** What heartbeats say besides. */
-  vitals: () => Omit<Heartbeat, 'type' | 'running'>;
+  vitals: () => Vitals;
   uploads: Uploads;
   log: Logger;
 }
@@ -85,10 +86,20 @@ export class Session {
         const chance = { now: performance.now(), random: Math.random() };
         const { state, commands } = decideWorker(this.state, next, chance);
         this.state = state;
-        for (const command of commands) this.perform(command);
+        for (const command of commands) this.carryOut(command);
       }
     } finally {
       this.deciding = false;
+    }
+  }
+
+  /** An error of one connection ends that, and not the process with all its builds. */
+  private carryOut(command: WorkerCommand): void {
+    try {
+      this.perform(command);
+    } catch (err) {
+      this.order.log.error({ err, command: command.type }, 'an error of the worker; it reconnects');
+      this.link?.socket.terminate();
     }
   }
 
@@ -108,7 +119,7 @@ export class Session {
       case 'timer.clear':
         return clearTimeout(this.timers.get(command.name));
       case 'pump':
-        return void this.pump(command);
+        return this.pumpSoon(command);
       case 'run':
         return builds?.run(command.assign, command.slot);
       case 'cancel':
@@ -162,7 +173,7 @@ export class Session {
         request.destroy();
         socket.terminate();
       };
-      void refused();
+      refused().catch(() => socket.terminate());
     });
     socket.on('close', (code, text) => {
       link.end();
@@ -218,7 +229,7 @@ export class Session {
   private beat(running: number): void {
     const { link } = this;
     if (!link || link.gone.aborted) return;
-    this.sendOver(link, { type: 'heartbeat', running, ...this.order.vitals() });
+    this.sendOver(link, { type: 'heartbeat', running, ...sendable(this.order.vitals()) });
     link.socket.ping();
   }
 
@@ -237,6 +248,17 @@ export class Session {
     socket.close(code, closeReason(reason));
     const timer = setTimeout(() => socket.terminate(), CLOSE_MS);
     socket.once('close', () => clearTimeout(timer));
+  }
+
+  private pumpSoon(command: Pump): void {
+    this.pump(command).catch((error: unknown) => {
+      // A record that cannot be sent now cannot be sent later either: the attempt ends here, and no other one.
+      const { build, epoch, pump, from } = command;
+      this.order.log.error({ err: error, build, epoch }, 'a record of a build cannot be sent');
+      const message = error instanceof Error ? error.message : String(error);
+      const reason = reasonOf('worker-error', `a record cannot be sent: ${message}`);
+      this.dispatch({ type: 'unread', build, epoch, pump, from, reason });
+    });
   }
 
   /** Sends records of one build, as far as the socket takes them, and reports which. */

@@ -26,7 +26,7 @@ export function tarOf(
       await done();
     }
   };
-  void fill();
+  fill().catch((error: unknown) => (pack as unknown as Readable).destroy(error as Error));
   return pack as unknown as Readable;
 }
 

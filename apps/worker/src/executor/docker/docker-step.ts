@@ -99,7 +99,8 @@ export class DockerStep implements RunningStep {
     const kept = new KeptFrames();
     const output = new StepOutput(stream, order.sink, brakeOf(container), undefined, kept);
     const step = new DockerStep(container, output, order, over ? 'over' : 'followed', kept);
-    if (!over) void step.#thaw();
+    // What stays frozen is thawed by whoever takes it up next.
+    if (!over) step.#thaw().catch(() => undefined);
     return step;
   }
 

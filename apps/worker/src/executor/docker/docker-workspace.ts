@@ -85,8 +85,11 @@ export class DockerWorkspace implements Workspace {
   add(step: DockerStep): void {
     this.#steps.add(step);
     this.#running++;
-    void step.exited.then(() => this.#running--);
-    void step.removed.then(() => this.#steps.delete(step));
+    // Whoever runs the step is told how it failed.
+    const ended = (): void => void this.#running--;
+    step.exited.then(ended, ended);
+    const removed = (): void => void this.#steps.delete(step);
+    step.removed.then(removed, removed);
   }
 
   /** The tar's owners are kept: a checkout says root, which is the user of the steps. */

@@ -132,6 +132,8 @@ export class Holders {
 
   #background(work: Promise<void>): void {
     const tracked = work.finally(() => this.#work.delete(tracked));
+    // What waits for it is told; else nobody is.
+    tracked.catch(() => undefined);
     this.#work.add(tracked);
   }
 

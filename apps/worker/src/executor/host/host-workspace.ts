@@ -45,7 +45,9 @@ export class HostWorkspace implements Workspace {
   add(step: HostStep): void {
     this.#first ??= { pid: step.pid, at: Date.now() };
     this.#steps.add(step);
-    void step.removed.then(() => this.#steps.delete(step));
+    // Whoever runs the step is told how it failed.
+    const removed = (): void => void this.#steps.delete(step);
+    step.removed.then(removed, removed);
   }
 
   /**

@@ -48,7 +48,8 @@ export class ScriptedExecutor implements Executor {
     const performance = new Performance(play, workspace, step, sink);
     const running = this.#running.get(workspace) ?? new Set();
     this.#running.set(workspace, running.add(performance));
-    void performance.exited.then(() => running.delete(performance));
+    const over = (): void => void running.delete(performance);
+    performance.exited.then(over, over);
     return performance;
   }
 
