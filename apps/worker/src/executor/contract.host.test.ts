@@ -45,6 +45,8 @@ function filesOf({ identity, ref }: Left): string {
   return join(root, workspace, ref);
 }
 
+const waitFor = (file: string): string => `while [ ! -e ${file} ]; do sleep 0.02; done`;
+
 const subject: Subject = {
   name: 'host',
   create: () => new HostExecutor(root),
@@ -86,8 +88,8 @@ describe('the host executor, beyond the contract', () => {
     });
   });
 
-  it('lets a step go on that its dead process had frozen, and reads it whole', async () => {
-    const { run, bytes } = shell.write(20 * 1024 * 1024);
+  it('lets a step go on that its dead process had kept waiting, and reads it whole', async () => {
+    const { run, bytes } = shell.write(40 * 1024 * 1024);
     const behind = deferred();
     const over = deferred();
     let calls = 0;
@@ -98,13 +100,16 @@ describe('the host executor, beyond the contract', () => {
       sink,
     });
     const file = `${filesOf(left)}.stdout`;
-    await until('its output is on disk', () => statSync(file).size >= bytes.length);
+    await until('more is on disk than may wait', () => statSync(file).size > 17 * 1024 * 1024);
     behind.resolve();
-    const state = (): string | undefined => {
-      const [pid] = processesOf(left.identity);
-      return readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]?.[0];
-    };
-    await until('it is frozen', () => state() === 'T');
+    let last = 0;
+    let looks = 0;
+    await until('it does not grow any more', () => {
+      const { size } = statSync(file);
+      looks = size === last ? looks + 1 : 0;
+      last = size;
+      return looks > 10;
+    });
     await left.dead.leave();
     await heirOf(stage, left, async (heir, workspace) => {
       const { audience, step } = await take(heir, workspace, left);
@@ -118,6 +123,72 @@ describe('the host executor, beyond the contract', () => {
     });
     over.resolve();
   });
+
+  it('lets another user write to the output that it was given', async () => {
+    if (process.getuid?.() !== 0) return;
+    const run = `chmod 711 . ..; setpriv --reuid=65534 --clear-groups sh -c 'echo a; echo b >/dev/stdout; echo c >/dev/stderr'`;
+    const { exit, stdout, stderr } = await stage.play(run);
+    expect([exit, stdout.toString(), stderr.toString()]).toEqual([
+      { exitCode: 0 },
+      'a\nb\n',
+      'c\n',
+    ]);
+  });
+
+  it('lets a child that left its step go on with a full pipe, and drops what it says', async () => {
+    const workspace = await stage.workspace();
+    const child = `touch there; ${waitFor('go')}; seq 1 100000; touch done; exec sleep 300`;
+    const first = await stage.play(
+      `setsid sh -c '${child}' & ${waitFor('there')}; echo main`,
+      {},
+      workspace,
+    );
+    expect(first.stdout.toString()).toBe('main\n');
+    const second = await stage.play(`touch go; ${waitFor('done')}`, {}, workspace);
+    expect(second).toMatchObject({ exit: { exitCode: 0 } });
+    expect(second.stdout.length).toBe(0);
+  });
+
+  it.each([
+    ['cut', ': >'],
+    ['written anew, longer', 'seq 1 1000 >'],
+  ])('says so when a step finds the file of its output, and it is %s', async (_, how) => {
+    const audience = new Audience();
+    const run = `seq 1 100; while [ ! -e go ]; do sleep 0.02; done; ${how} ../"$IMPGEM_STEP".stdout; echo end`;
+    const workspace = await stage.workspace();
+    const step = await stage.start(workspace, stage.spec(run), audience.sink);
+    await audience.sees('\n100\n');
+    await stage.play('touch go', {}, workspace);
+    expect((await step.exited).reason).toMatchObject({
+      code: 'worker-error',
+      message: expect.stringContaining('its output could not be kept: '),
+    });
+  });
+
+  it.each(['its own process', 'a later one'])(
+    'ends a step whose launcher was killed, in %s',
+    async (who) => {
+      const seen = new Audience();
+      const left = await launchAndDie(stage, shell.wait(), { sink: seen.sink });
+      await seen.sees('started');
+      const own = who === 'its own process';
+      if (!own) await left.dead.leave();
+      const [noted] = readFileSync(`${filesOf(left)}.process`, 'utf8').split('\n');
+      const { launcher } = JSON.parse(noted ?? '') as { launcher: { pid: number } };
+      process.kill(launcher.pid, 'SIGKILL');
+      if (own) {
+        expect((await left.step?.exited)?.reason).toMatchObject({ code: 'worker-error' });
+        expect(processesOf(left.identity)).toEqual([]);
+        await left.dead.close();
+        return;
+      }
+      await heirOf(stage, left, async (heir, workspace) => {
+        const { step } = await take(heir, workspace, left);
+        expect((await step?.exited)?.reason).toMatchObject({ code: 'worker-error' });
+        expect(processesOf(left.identity)).toEqual([]);
+      });
+    },
+  );
 
   it('never signals a process that has got the number of a step', async () => {
     const other = spawn('sleep', ['60'], { detached: true });

@@ -43,6 +43,19 @@ export function describeOutput(stage: Stage): void {
       expect(stderr.toString()).toBe(lines('err'));
     });
 
+    const { reopened } = dialect;
+    if (reopened) {
+      it.each(reopened().map((one) => [one.run, one] as const))(
+        'is whole when the step opens it again: %s',
+        async (_, { run, stdout, stderr }) => {
+          const played = await stage.play(run);
+          expect(played.stdout.toString()).toBe(stdout);
+          expect(played.stderr.toString()).toBe(stderr);
+          expect(played.exit).toEqual({ exitCode: 0 });
+        },
+      );
+    }
+
     it('has both streams as one, in exact order, when they are merged', async () => {
       const { stdout, stderr } = await stage.play(dialect.bothStreams(300), { merged: true });
       const both = Array.from({ length: 300 }, (_, n) => `out ${n + 1}\nerr ${n + 1}\n`).join('');

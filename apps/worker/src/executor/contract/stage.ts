@@ -38,6 +38,8 @@ export interface Dialect {
   cat(path: string): string;
   /** A step that cannot be started. */
   unstartable(): Partial<StepSpec>;
+  /** Absent where steps have no descriptors: what opens, cuts or copies its output by `/dev` and `/proc`, and writes which. */
+  reopened?(): { run: string; stdout: string; stderr: string }[];
   /** Absent where nothing outlives the process: prints `before`, waits for the file `go`, goes on with `then`. */
   untilGo?(before: Buffer, then: string): string;
 }

@@ -5,14 +5,14 @@ import { setImmediate } from 'node:timers/promises';
 import type { OutputSink } from '../executor.js';
 import { fileOf } from './launcher-messages.js';
 
-/** Stops and resumes the writer. */
+/** Stops and resumes whoever copies the step's output into its files. */
 export interface Brake {
   hold(): void;
   release(): void;
 }
 
 const PIECE = 256 * 1024;
-/** Bytes on disk that may wait for the sink before the writer is frozen. */
+/** Bytes on disk that may wait for the sink before the writer has to wait. */
 const HIGH = 16 * 1024 * 1024;
 const LOW = 4 * 1024 * 1024;
 
@@ -27,8 +27,9 @@ let room: Buffer | undefined;
 
 /**
  * Follows the output files of a step into the sink, woken by the kernel (inotify), one piece at a time, so that
- * memory stays flat whatever the step writes; a step that is 16 MiB ahead of the sink is frozen meanwhile. Pieces are
- * read by calls that wait: they were just written, so that the kernel has them.
+ * memory stays flat whatever the step writes; a step that is 16 MiB ahead of the sink has to wait meanwhile. Pieces are
+ * read by calls that wait: they were just written, so that the kernel has them. Files only grow: one that became shorter
+ * was cut by somebody who is not the farm, and that is a failure, or output would be missing without a word.
  */
 export class FileTail {
   /** Settles when `finish` was called and the sink took all there was; never rejects. */
@@ -66,6 +67,11 @@ export class FileTail {
     });
     this.#watcher.on('error', () => this.#stir());
     this.done = this.#follow();
+  }
+
+  /** How many bytes of a stream were passed on. */
+  read(stream: Tail['stream']): number {
+    return this.tails.find((tail) => tail.stream === stream)?.at ?? 0;
   }
 
   /** No more is coming: what is in the files now is the rest. */
@@ -113,7 +119,10 @@ export class FileTail {
       more = false;
       for (const tail of this.tails) {
         const piece = next(tail);
-        if (piece.length === 0) continue;
+        if (piece.length === 0) {
+          checkUncut(tail);
+          continue;
+        }
         tail.at += piece.length;
         more = true;
         const taken = this.sink(tail.stream, piece);
@@ -135,6 +144,13 @@ export class FileTail {
     else return;
     this.#held = !this.#held;
   }
+}
+
+/** Throws when the file is shorter than what was read of it. */
+function checkUncut({ stream, file, at }: Tail): void {
+  const { size } = fstatSync(file);
+  if (size >= at) return;
+  throw new Error(`somebody cut the file of its ${stream} to ${size} bytes when ${at} were read`);
 }
 
 /** The next bytes, for the sink to keep; none at the end. Big pieces are not copied. */

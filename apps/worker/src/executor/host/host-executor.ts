@@ -60,7 +60,7 @@ export class HostExecutor implements Executor {
       const message = `the folder ${this.#root} for workspaces cannot be used: ${String(cause)}`;
       throw new FarmError('workspace-error', message, {}, { cause });
     }
-    this.#launcher.open();
+    this.#launcher.open(this.#root);
   }
 
   async createWorkspace(attempt: Attempt, slot: number): Promise<Workspace> {

@@ -6,7 +6,7 @@ import type { OutputSink, RunningStep, StepExit } from '../executor.js';
 import { FileTail } from './file-tail.js';
 import type { LauncherClient } from './launcher-client.js';
 import { fileOf, FILES } from './launcher-messages.js';
-import type { ProcessExit, ProcessId } from './launcher-messages.js';
+import type { ProcessExit, ProcessNote } from './launcher-messages.js';
 import { inherit, launch, readNotes } from './step-process.js';
 import type { Report, StepProcess } from './step-process.js';
 import { killStrays } from './strays.js';
@@ -128,12 +128,24 @@ export class HostStep implements RunningStep {
       return { reason: { code: 'worker-error', message } };
     }
     const exitCode = exitCodeOf(report);
-    const { failure } = this.tail;
+    const failure = this.#failure(report);
     if (failure === undefined) return { exitCode };
     return {
       exitCode,
-      reason: { code: 'worker-error', message: `its output could not be kept: ${String(failure)}` },
+      reason: { code: 'worker-error', message: `its output could not be kept: ${failure}` },
     };
+  }
+
+  /** What happened to its output; undefined when all of it was passed on. */
+  #failure({ lost, wrote }: ProcessExit): string | undefined {
+    if (lost) return wordsOf(lost);
+    if (this.tail.failure !== undefined) return String(this.tail.failure);
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const read = this.tail.read(stream);
+      if (wrote && read !== wrote[stream])
+        return `of ${wrote[stream]} bytes of its ${stream} ${read} were found: somebody changed the file`;
+    }
+    return undefined;
   }
 
   async #killStrays(): Promise<void> {
@@ -151,7 +163,9 @@ function remove(files: string): void {
 }
 
 /** The process that the step became; undefined when it became none. Rejects when that cannot be known. */
-async function foundIn(files: string): Promise<{ id: ProcessId; exit?: ProcessExit } | undefined> {
+async function foundIn(
+  files: string,
+): Promise<{ id: ProcessNote; exit?: ProcessExit } | undefined> {
   // From here on no launcher starts it any more, if none has yet.
   if (makes(fileOf(files, 'process'))) return undefined;
   for (let left = STARTED_WITHIN_MS; left > 0; left -= LOOK_MS) {
@@ -176,6 +190,9 @@ function makes(path: string): boolean {
     throw error;
   }
 }
+
+const wordsOf = ({ code, message }: { code: string; message: string }): string =>
+  code === 'ENOSPC' ? "the disk of the worker's data folder is full (ENOSPC)" : message;
 
 function cannotStart(report: Report): FarmError {
   if (report.tell !== 'failed') {

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, invariant } from '@impgem/kit';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -23,11 +23,13 @@ function program(): string {
 export class LauncherClient {
   readonly #takers = new Map<string, Take>();
   #process: ChildProcess | undefined;
+  #root: string | undefined;
 
-  /** Starts the launcher unless it runs. */
-  open(): void {
+  /** Starts the launcher for workspaces in `root`, unless it runs. */
+  open(root: string): void {
+    this.#root = root;
     if (this.#process) return;
-    const child = spawn(process.execPath, [...SMALL, program()], {
+    const child = spawn(process.execPath, [...SMALL, program(), root], {
       // Nothing of the worker's environment: its token is none of a step's business.
       env: {},
       cwd: '/',
@@ -49,7 +51,8 @@ export class LauncherClient {
 
   /** Reports about `request.id` go to `take` from here on, until `forget`. */
   start(request: Extract<LauncherRequest, { ask: 'start' }>, take: Take): void {
-    this.open();
+    invariant(this.#root, 'the launcher was not opened');
+    this.open(this.#root);
     this.#takers.set(request.id, take);
     this.#hold();
     this.ask(request);

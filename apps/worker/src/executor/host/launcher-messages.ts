@@ -11,7 +11,7 @@ export type LauncherRequest =
       files: string;
     }
   | { ask: 'stop'; id: string; graceMs: number }
-  /** Freezes the step while its output is behind, and lets it go on. */
+  /** Reads no more of the step's output while the worker is behind with it, and goes on. */
   | { ask: 'hold' | 'release'; id: string };
 
 /**
@@ -31,6 +31,10 @@ export interface ProcessExit {
   signal: string | null;
   /** It could not be started. */
   failed?: { code: string; message: string };
+  /** Bytes of output that were written into its files; absent in notes of older versions. */
+  wrote?: { stdout: number; stderr: number };
+  /** Its output could not be kept from some point on; it was ended for that. */
+  lost?: { code: string; message: string };
 }
 
 /** Which process a step is. */
@@ -38,6 +42,12 @@ export interface ProcessId {
   pid: number;
   /** When it was started, in the kernel's ticks: a process with the same id but another start is another one. */
   start: string;
+}
+
+/** What the launcher notes of a step that it has started. */
+export interface ProcessNote extends ProcessId {
+  /** Without it nobody reads the step's output, or will ever note its exit; absent in notes of older versions. */
+  launcher?: ProcessId;
 }
 
 /** What the launcher tells. */

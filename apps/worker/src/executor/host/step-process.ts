@@ -7,7 +7,7 @@ import type {
   LauncherReport,
   LauncherRequest,
   ProcessExit,
-  ProcessId,
+  ProcessNote,
 } from './launcher-messages.js';
 import { isThere, signalGroup } from './process-id.js';
 
@@ -61,7 +61,7 @@ const LOOK_MS = 100;
 const EXIT_WRITTEN_MS = 10_000;
 
 /** Started by the launcher of an earlier process, which notes its exit. */
-export function inherit(files: string, id: ProcessId): StepProcess {
+export function inherit(files: string, id: ProcessNote): StepProcess {
   let grace: NodeJS.Timeout | undefined;
   const ended = endOf(files, id).finally(() => clearTimeout(grace));
   const kill = (): void => void signalGroup(id, 'SIGKILL');
@@ -79,12 +79,17 @@ export function inherit(files: string, id: ProcessId): StepProcess {
   };
 }
 
-async function endOf(files: string, id: ProcessId): Promise<Report> {
+async function endOf(files: string, id: ProcessNote): Promise<Report> {
   for (let left = EXIT_WRITTEN_MS; left > 0;) {
-    // In this order: the exit is written after the end.
+    // In this order: the exit is written after the end, and by the launcher.
     const there = isThere(id);
+    const orphaned = id.launcher !== undefined && !isThere(id.launcher);
     const { exit } = await readNotes(files);
     if (exit) return { tell: 'exited', id: '', ...exit };
+    if (orphaned) {
+      signalGroup(id, 'SIGKILL');
+      break;
+    }
     if (!there) left -= LOOK_MS;
     await delay(LOOK_MS);
   }
@@ -92,12 +97,12 @@ async function endOf(files: string, id: ProcessId): Promise<Report> {
 }
 
 /** What the launcher has noted of a step by now; a line counts when it has its end. */
-export async function readNotes(files: string): Promise<{ id?: ProcessId; exit?: ProcessExit }> {
+export async function readNotes(files: string): Promise<{ id?: ProcessNote; exit?: ProcessExit }> {
   const text = await readFile(fileOf(files, 'process'), 'utf8').catch(() => '');
   const [id, exit] = text.split('\n').slice(0, -1);
   try {
     return {
-      ...(id ? { id: JSON.parse(id) as ProcessId } : {}),
+      ...(id ? { id: JSON.parse(id) as ProcessNote } : {}),
       ...(exit ? { exit: JSON.parse(exit) as ProcessExit } : {}),
     };
   } catch {
