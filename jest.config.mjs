@@ -4,6 +4,9 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('.', import.meta.url));
 const kind = process.env.IMPGEM_TEST_KIND ?? 'unit';
 const named = `\\.(db|docker|e2e|sim|chaos|browser|compose)\\.test\\.tsx?$`;
+const patience = Math.max(1, Number(process.env.IMPGEM_TEST_PATIENCE) || 1);
+/** How long one test may take on an ordinary machine; no test has a limit of its own. */
+const LIMITS_MS = { unit: 60_000, e2e: 300_000, chaos: 300_000, compose: 900_000 };
 const libs = readdirSync(`${root}libs`).filter((lib) =>
   existsSync(`${root}libs/${lib}/src/index.ts`),
 );
@@ -49,6 +52,6 @@ export default {
     : {}),
   passWithNoTests: true,
   cacheDirectory: `${root}.jest-cache`,
-  testTimeout: kind === 'unit' ? 30_000 : 180_000,
+  testTimeout: (LIMITS_MS[kind] ?? 180_000) * patience,
   maxWorkers: ['unit', 'db', 'e2e'].includes(kind) ? 2 : 1,
 };

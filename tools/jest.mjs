@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { patience } from './patience.mjs';
 
 const args = process.argv.slice(2);
 const at = args.indexOf('--kind');
@@ -20,6 +21,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const roots = process.cwd() === resolve(root) ? ['apps', 'libs', 'e2e', 'bench'] : ['.'];
 const results = process.env.IMPGEM_TEST_RESULTS;
 const file = `${process.cwd().replaceAll('/', '_')}-${kind}-${process.pid}.json`;
+// a short look where the runner has not measured already
+await patience(0.2);
 const run = spawnSync(
   process.execPath,
   [

@@ -6,8 +6,9 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { eventually, Program } from '@impgem/e2e';
+import { Program } from '@impgem/e2e';
 import { deferred, type Deferred } from '@impgem/kit';
+import { eventually } from '@impgem/testkit';
 import { WebSocket } from 'ws';
 import { withEnd } from './with-end.js';
 

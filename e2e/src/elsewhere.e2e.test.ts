@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import Docker from 'dockerode';
-import { eventually } from './eventually.js';
+import { eventually } from '@impgem/testkit';
 import { startFarm, type Farm } from './farm.js';
 import { NetworkSpace } from './network-space.js';
 import { Program } from './program.js';

@@ -55,7 +55,7 @@ describe('docker-compose.yml', () => {
       COMPOSE_HTTP_TIMEOUT: '300',
     };
     await compose('build', '--quiet', 'master', 'worker-1');
-  }, 900_000);
+  });
 
   afterAll(async () => {
     await compose('down', '--volumes', '--remove-orphans', '--timeout', '20').catch(
@@ -63,7 +63,7 @@ describe('docker-compose.yml', () => {
     );
     await removeNew(docker, before);
     await rm(dir, { recursive: true, force: true });
-  }, 120_000);
+  });
 
   it('starts a farm whose two workers register, build, and leave nothing behind', async () => {
     await compose('up', '-d', '--no-build', 'master');
@@ -115,7 +115,7 @@ describe('docker-compose.yml', () => {
     };
     const workers = await farm.api<{ items: { id: string }[] }>('GET', '/workers');
     for (const { id } of workers.items) expect(JSON.stringify(labels)).not.toContain(id);
-  }, 240_000);
+  });
 
   it('is read by both versions of compose', async () => {
     const text = await readFile(join(ROOT, 'docker-compose.yml'), 'utf8');

@@ -10,7 +10,7 @@ import type {
   Page,
   Worker,
 } from '@impgem/client';
-import { eventually } from './eventually.js';
+import { eventually } from '@impgem/testkit';
 import { Program, ROOT } from './program.js';
 
 export interface FarmOptions {

@@ -1,3 +1,2 @@
-export * from './eventually.js';
 export * from './farm.js';
 export * from './program.js';

@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { Page, Worker } from '@impgem/client';
-import { testDatabase, type TestDatabase } from '@impgem/testkit';
-import { eventually } from './eventually.js';
+import { eventually, testDatabase, type TestDatabase } from '@impgem/testkit';
 import { Refused, startFarm, type Farm } from './farm.js';
 import { Program, ROOT } from './program.js';
 

@@ -6,8 +6,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildRequest } from '@impgem/client';
 import { deferred } from '@impgem/kit';
-import { engineObjects, testEngineHost } from '@impgem/testkit';
-import { eventually } from './eventually.js';
+import { engineObjects, eventually, testEngineHost } from '@impgem/testkit';
 import { startFarm, type Farm } from './farm.js';
 import { Program, ROOT } from './program.js';
 

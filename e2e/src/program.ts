@@ -1,6 +1,6 @@
+import { eventually, patient } from '@impgem/testkit';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { eventually } from './eventually.js';
 
 /** Root of the repository. */
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
@@ -91,7 +91,7 @@ export class Program {
     process.kill(-this.pid, 'SIGKILL');
     await this.exited;
     throw new Error(
-      `${this.name} did not end within ${timeoutMs} ms:\n${this.output.slice(-6_000)}`,
+      `${this.name} did not end within ${patient(timeoutMs)} ms:\n${this.output.slice(-6_000)}`,
     );
   }
 
@@ -111,14 +111,14 @@ export class Program {
     process.kill(-this.pid, 'SIGKILL');
     await this.exited;
     throw new Error(
-      `${this.name} did not end on TERM within ${timeoutMs} ms:\n${this.output.slice(-4_000)}`,
+      `${this.name} did not end on TERM within ${patient(timeoutMs)} ms:\n${this.output.slice(-4_000)}`,
     );
   }
 
   async #within(timeoutMs: number): Promise<number | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), timeoutMs);
+      timer = setTimeout(() => resolve(undefined), patient(timeoutMs));
     });
     try {
       return await Promise.race([this.exited, late]);

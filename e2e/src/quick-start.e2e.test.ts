@@ -54,7 +54,7 @@ describe('npm start in a fresh clone', () => {
     }
     expect(start.output).toMatch(/✔ quickstart #1/);
     expect(start.output).toContain('each with the right SHA-256');
-  }, 240_000);
+  });
 
   it('stays, and stops all that it started when npm alone is told to end', async () => {
     const start = new Program('npm start', ['npm', 'start', '--', '--port', '0'], {}, clone());
@@ -62,5 +62,5 @@ describe('npm start in a fresh clone', () => {
     expect(await programsBelow(dir)).not.toEqual([]);
     await start.stop(60_000);
     expect(await programsBelow(dir)).toEqual([]);
-  }, 200_000);
+  });
 });

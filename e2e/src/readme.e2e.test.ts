@@ -47,11 +47,11 @@ describe('the code blocks of the README', () => {
     const up = [join(ROOT, 'apps/cli/bundle/main.js'), 'up', '--port', String(port)];
     farm = new Program('impgem up', [process.execPath, ...up], {}, dir);
     await farm.line((line) => line.includes('the farm runs at'), 120_000);
-  }, 150_000);
+  });
   afterAll(async () => {
     await farm?.stop(60_000);
     await rm(dir, { recursive: true, force: true });
-  }, 90_000);
+  });
 
   it('do what the README says, one after the other in one shell', async () => {
     const page = await readFile(join(ROOT, 'README.md'), 'utf8');
@@ -71,5 +71,5 @@ describe('the code blocks of the README', () => {
     expect(shell.output).toContain('"whom":"curl"');
     expect(shell.stdout).toContain('"type":"subscribed"');
     expect(await readdir(join(dir, 'out'))).not.toEqual([]);
-  }, 300_000);
+  });
 });

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { engineObjects, expectNothingLeft, testEngine } from '@impgem/testkit';
+import { engineObjects, eventually, expectNothingLeft, testEngine } from '@impgem/testkit';
 import type { BuildDetail, BuildRequest, LogSearchResult, Page, Worker } from '@impgem/client';
-import { eventually } from './eventually.js';
 import { startFarm, type Farm } from './farm.js';
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
@@ -144,7 +143,7 @@ describe('a build whose worker is killed', () => {
     const worker = await workerId();
     await farm.stop();
     await expectNothingLeft(othersVolumes, { worker });
-  }, 180_000);
+  });
 
   it('goes on as processes of the machine', async () => {
     farm = await startFarm({ executor: 'host' });
@@ -159,7 +158,7 @@ describe('a build whose worker is killed', () => {
     await expectExact(await farm.untilBuild(request));
     await farm.stop();
     expect(steps()).toEqual([]);
-  }, 180_000);
+  });
 });
 
 /** Processes of this test's steps. */

@@ -1,5 +1,5 @@
 /** How fast output becomes durable: log, log.host, shortlines. */
-import { eventually } from '@impgem/e2e';
+import { eventually } from '@impgem/testkit';
 import { NO_BUILDBOT, withBuildbot } from '../buildbot.js';
 import { check, type Expected } from '../check.js';
 import { attach, IMAGE, stepContainer } from '../docker.js';

@@ -1,8 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { testEngineHost } from '@impgem/testkit';
-import { eventually } from '../eventually.js';
+import { eventually, testEngineHost } from '@impgem/testkit';
 import { engineTools, imageTools } from './tools.js';
 
 const { startEngine, findEngine, engineVersion, ask, askJson, hasImage } = engineTools;

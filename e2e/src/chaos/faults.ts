@@ -1,6 +1,6 @@
 /** The kinds of faults, what each does to a stage while a build writes, and what it may cost. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { eventually } from '../eventually.js';
+import { eventually, patient } from '@impgem/testkit';
 import type { Chance } from '../sim/chance.js';
 import type { Engine } from './engine.js';
 import type { Direction } from './proxy.js';
@@ -33,7 +33,7 @@ const wait = (chance: Chance, low: number, high: number): Promise<void> =>
   sleep(chance.between(low, high) * 1000);
 
 /** `lostAfterS` of rounds in which silence shall be noticed; long enough to find another master on a busy machine. */
-const SHORT = 20;
+const SHORT = patient(20);
 
 /** The most telling first: a short run comes no further. */
 const KINDS = {

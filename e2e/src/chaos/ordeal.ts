@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BuildDetail } from '@impgem/client';
-import { eventually } from '../eventually.js';
+import { eventually } from '@impgem/testkit';
 import { Farm } from '../farm.js';
 import { Program, ROOT } from '../program.js';
 import { FaultProxy } from './proxy.js';

@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { eventually } from '../eventually.js';
+import { eventually } from '@impgem/testkit';
 import { FaultProxy } from './proxy.js';
 
 /** A peer, and all that it has heard. */

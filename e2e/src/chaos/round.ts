@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { BuildDetail, BuildRequest, FarmEvent, Page, Step } from '@impgem/client';
-import { eventually } from '../eventually.js';
+import { eventually } from '@impgem/testkit';
 import type { Farm } from '../farm.js';
 import { makeRepository } from '../repository.js';
 import { Chance } from '../sim/chance.js';

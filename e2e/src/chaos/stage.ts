@@ -5,7 +5,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BuildDetail, BuildRequest, Worker, Page } from '@impgem/client';
-import { eventually } from '../eventually.js';
+import { eventually } from '@impgem/testkit';
 import { Farm, Refused } from '../farm.js';
 import { NetworkSpace } from '../network-space.js';
 import { Program, ROOT } from '../program.js';

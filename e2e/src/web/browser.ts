@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { patient } from '@impgem/testkit';
 import { chromium, type BrowserContext, type Page } from 'playwright-core';
 
 /** Debian's Chromium, headless, in a container or as root too. */
@@ -14,6 +15,9 @@ const FLAGS = [
   '--disable-background-networking',
   '--disable-component-update',
 ];
+
+/** What is waited for is a build's end at most. */
+const LIMIT_MS = patient(90_000);
 
 export interface Look {
   width: number;
@@ -47,9 +51,10 @@ export class Browser {
       viewport: { width: look.width, height: look.height },
       colorScheme: look.colorScheme,
       acceptDownloads: true,
+      timeout: LIMIT_MS,
     });
     const page = context.pages()[0] ?? (await context.newPage());
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(LIMIT_MS);
     return new Browser(context, page, folder);
   }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import axe from 'axe-core';
 import type { Page } from 'playwright-core';
-import { eventually } from '../eventually.js';
+import { eventually } from '@impgem/testkit';
 import { startFarm, type Farm } from '../farm.js';
 import { Program, ROOT } from '../program.js';
 import { Browser, signIn } from './browser.js';
@@ -62,14 +62,13 @@ const RUN_AXE = `axe.run().then(({ violations }) =>
 /** Milliseconds that each of 20 jumps through the log takes, sorted. */
 const JUMP_AROUND = `(async () => {
   const element = document.querySelector('[role=log]');
-  const times = [];
+  let most = 0;
   for (let step = 0; step < 20; step += 1) {
-    const start = performance.now();
     element.scrollTop = (step / 20) * element.scrollHeight;
     await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
-    times.push(performance.now() - start);
+    most = Math.max(most, element.querySelectorAll('*').length);
   }
-  return times.toSorted((a, b) => a - b);
+  return most;
 })()`;
 
 describe('the page', () => {
@@ -286,7 +285,7 @@ describe('the page', () => {
   it('stays smooth with 200 000 lines, a line of 50 MB, NUL and bytes that are no text', async () => {
     const { submit } = await trigger('horrors');
     await submit.click();
-    await page.getByText('complete', { exact: true }).waitFor({ timeout: 90_000 });
+    await page.getByText('complete', { exact: true }).waitFor();
     await page
       .getByText(/200\u202F00\d lines/)
       .first()
@@ -299,10 +298,9 @@ describe('the page', () => {
       .getByText(/more characters are not shown/)
       .waitFor();
     expect(await log().getByRole('link').count()).toBeLessThan(200);
-    const jumps = await page.evaluate<number[]>(JUMP_AROUND);
-    // Not a measurement: a page that renders all lines takes seconds for each.
-    expect(jumps[10]).toBeLessThan(1_000);
-  }, 120_000);
+    // What makes a page slow is how much it holds: some hundred elements for what is in view, not all lines.
+    expect(await page.evaluate<number>(JUMP_AROUND)).toBeLessThan(2_000);
+  });
 
   /** The view has this line of `long`, in which a line says the number before its own, since the command is the first. */
   const showsLine = async (line: number) => {
@@ -320,7 +318,7 @@ describe('the page', () => {
     const { submit } = await trigger('long');
     await submit.click();
     const complete = page.getByText('complete', { exact: true });
-    await complete.waitFor({ timeout: 60_000 });
+    await complete.waitFor();
     const address = page.url().replace(/[?#].*/, '');
     await page.goto(`${address}?step=0`);
     await showsLine(3_000_001);
@@ -338,7 +336,7 @@ describe('the page', () => {
     await complete.waitFor();
     await page.getByRole('button', { name: 'Jump to end' }).click();
     await showsLine(3_000_001);
-  }, 120_000);
+  });
 
   it('says what a request waits for that no worker can take', async () => {
     const { submit } = await trigger('far');

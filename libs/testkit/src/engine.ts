@@ -1,5 +1,5 @@
 import Docker from 'dockerode';
-import { setTimeout as delay } from 'node:timers/promises';
+import { eventually } from './patience.js';
 
 /** Whose objects are looked at: of one worker, by its labels; of any farm where none is named. */
 export interface EngineScope {
@@ -45,21 +45,22 @@ export async function engineObjects(scope?: EngineScope): Promise<string[]> {
 }
 
 /**
- * Waits until the engine holds nothing beyond `before`; throws with the list of what is left after `withinMs`.
+ * Waits until the engine holds nothing beyond `before`; throws with the list of what is left after `withinMs` (of an ordinary machine).
  * Objects that others removed meanwhile are no matter.
  */
 export async function expectNothingLeft(
   before: readonly string[],
   scope?: EngineScope,
-  withinMs = 10_000,
+  withinMs = 30_000,
 ): Promise<void> {
-  const end = Date.now() + withinMs;
-  for (;;) {
-    const left = (await engineObjects(scope)).filter((object) => !before.includes(object));
-    if (left.length === 0) return;
-    if (Date.now() > end) throw new Error(`left on the engine:\n${left.join('\n')}`);
-    await delay(50);
-  }
+  let left: string[] = [];
+  await eventually(
+    async () => {
+      left = (await engineObjects(scope)).filter((object) => !before.includes(object));
+      return left.length === 0;
+    },
+    { timeoutMs: withinMs, what: 'an engine with nothing left on it', saw: () => left.join('\n') },
+  );
 }
 
 /**

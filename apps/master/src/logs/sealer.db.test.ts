@@ -273,7 +273,7 @@ describe('sealing', () => {
     });
     while (!(await sealedRow(build))) await sleep(20);
     await sealer.beforeApplicationShutdown();
-  }, 30_000);
+  });
 
   it('comes out the same when two do it at once', async () => {
     const several = await Promise.all(

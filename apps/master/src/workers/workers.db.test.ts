@@ -329,7 +329,7 @@ describe('a connection', () => {
     // Nothing is read any more, so no ping is answered.
     first.socket.pause();
     await greeted(credential);
-  }, 15_000);
+  });
 });
 
 describe('a build over the wire', () => {

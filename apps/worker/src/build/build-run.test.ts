@@ -361,5 +361,5 @@ describe('BuildRun', () => {
     expect(finished(0)).toMatchObject({
       log: { sha256: { stdout: sha256(text(0, 'stdout')), stderr: sha256(text(0, 'stderr')) } },
     });
-  }, 30_000);
+  });
 });

@@ -22,7 +22,7 @@ asRoot('a master whose disk, with its embedded database, is full', () => {
     setLogLevel('silent');
     master = await startMaster(withConfig(readConfig({ IMPGEM_PORT: '0' }), { dataDir }));
     token = (await readFile(path.join(dataDir, 'admin-token'), 'utf8')).trim();
-  }, 60_000);
+  });
   afterAll(async () => {
     await master?.stop();
     setLogLevel('error');
@@ -76,7 +76,7 @@ asRoot('a master whose disk, with its embedded database, is full', () => {
       `SELECT name FROM api_tokens WHERE name IN ('before', 'after') ORDER BY name`,
     );
     expect(names).toEqual([{ name: 'after' }, { name: 'before' }]);
-  }, 120_000);
+  });
 });
 
 /** The database writes too meanwhile: how much is free is known when nothing is. */

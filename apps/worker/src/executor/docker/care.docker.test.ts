@@ -36,10 +36,10 @@ const subnets = ['10.254.77.0/28', '10.254.77.16/28', '10.254.77.32/28'];
 
 beforeAll(async () => {
   for (const identity of [dead, live, elsewhere]) await make(identity);
-}, 60_000);
+});
 afterAll(async () => {
   for (const one of [farm, elsewhere.farm]) await care.remove(one, await care.objects(one));
-}, 60_000);
+});
 
 describe('the care of an engine', () => {
   it('lists what a farm has, and removes what it is told, nothing of others', async () => {
