@@ -7,7 +7,7 @@ import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Token } from '@impgem/client';
-import { eventually } from '../eventually.js';
+import { eventually } from '@impgem/testkit';
 import { ATTACKS, ATTACK_KINDS, type AttackKind } from './attacks.js';
 import { NormalFarm, percentile, type Measured } from './normal-farm.js';
 
