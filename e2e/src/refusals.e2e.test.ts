@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { startFarm, Refused, type Farm } from './farm.js';
+import { surviveRaw } from './hostile/send-raw.js';
 import { Program, ROOT } from './program.js';
 
 const ONE = "builders:\n  one:\n    steps: [{ name: one, run: 'true' }]\n";
@@ -73,6 +74,12 @@ describe('what the master refuses', () => {
     const register = (name: string) => farm.api('POST', '/workers/register', { name }, token);
     await register('first');
     expect((await refused(register('second'))).body.code).toBe('token-used-up');
+  });
+
+  it('is the same process, with no descriptor more, after bytes of any kind', async () => {
+    const { runs, answers } = await surviveRaw(farm, { runs: 400, seed: 11 });
+    expect(runs).toBe(400);
+    expect(answers['101']).toBeGreaterThan(10);
   });
 
   it('says which port is taken, and ends', async () => {

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { makeCertificates, type Certificates } from './certificates.js';
 import { startFarm, type Farm } from './farm.js';
+import { surviveRaw } from './hostile/send-raw.js';
 import { findNginx } from './nginx.js';
 import { Program, ROOT } from './program.js';
 
@@ -111,6 +112,11 @@ describe('a master with a certificate of its own authority', () => {
     expect((await stat(credential)).mode & 0o777).toBe(0o600);
     await builds(farm, farm.url);
     await worker.stop();
+  });
+
+  it('is the same process, with no descriptor more, after bytes of any kind', async () => {
+    const { answers } = await surviveRaw(farm, { runs: 300, seed: 12 });
+    expect(answers['101']).toBeGreaterThan(5);
   });
 
   it('serves a worker that reaches it through a proxy alone', async () => {

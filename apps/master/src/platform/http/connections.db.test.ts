@@ -1,13 +1,14 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { patient } from '@impgem/testkit';
 import { LIMITS } from '../config.js';
 import { testMaster, type TestMaster } from '../../testing.js';
 
 let master: TestMaster;
 const opened: Socket[] = [];
 beforeAll(async () => {
-  master = await testMaster({ limits: { ...LIMITS, upgradeMs: 300 } });
+  master = await testMaster({ limits: { ...LIMITS, upgradeMs: patient(300) } });
 });
 afterAll(async () => master?.stop());
 afterEach(() => {

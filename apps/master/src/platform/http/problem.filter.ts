@@ -17,7 +17,9 @@ export class ProblemFilter implements ExceptionFilter {
     const reply = http.getResponse<FastifyReply>();
     const { problem, headers, unexpected } = answerOf(error);
     const facts = { method: request.method, url: request.url, code: problem.code };
-    if (unexpected) log.error({ err: error, ...facts }, 'request failed');
+    // Who hung up gets no answer; that a stream ended early then is no error of ours.
+    const isGone = reply.raw.destroyed || request.raw.destroyed;
+    if (unexpected && !isGone) log.error({ err: error, ...facts }, 'request failed');
     else log.debug(facts, problem.detail);
     problemCounter.inc({ code: problem.code });
     if (reply.raw.headersSent) {

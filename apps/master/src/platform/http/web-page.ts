@@ -4,7 +4,7 @@ import fastifyStatic from '@fastify/static';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 /** Paths that programs use: what is not there is a problem, never the page. */
-const PROGRAMS = /^\/(api|health|metrics)(\/|$|\?)/;
+const PROGRAMS = /^\/(api|health|metrics)(\/|$)/;
 
 /**
  * Stricter than the policy of the edge, whose inline styles and data images the API's documentation needs: the
@@ -30,14 +30,15 @@ export async function serveWebPage(http: FastifyInstance, folder: string): Promi
   const built = existsSync(path.join(folder, 'index.html'));
   if (built) await http.register(fastifyStatic, { root: folder, serve: false });
   http.get('/*', async (request: FastifyRequest, reply: FastifyReply) => {
-    if (PROGRAMS.test(request.url)) return reply.callNotFound();
+    // As the router has decoded it: to `URL` a target such as `//[` is no address.
+    const name = `/${(request.params as { '*': string })['*']}`;
+    if (PROGRAMS.test(name)) return reply.callNotFound();
     if (!built)
       return reply
         .code(404)
         .type('text/plain; charset=utf-8')
         .send('The page is not built: run npm run build. The API is described at /api/docs.\n');
     reply.header('content-security-policy', PAGE_POLICY);
-    const name = decodeURIComponent(new URL(request.url, 'http://page').pathname);
     if (name.startsWith('/assets/'))
       return reply.sendFile(name, { maxAge: '365d', immutable: true });
     const isFile =
