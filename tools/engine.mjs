@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SetupError, aptInstall, isDebian, isRoot, onPath, run, say } from './process.mjs';
 
-const DEFAULT_SOCKET = '/var/run/docker.sock';
+export const DEFAULT_SOCKET = '/var/run/docker.sock';
 
 /** One request to the engine at `host` (`unix://…` or `tcp://…`). `body` may be a stream; the answer is a stream. */
 export function ask(host, method, path, { body, headers = {}, timeoutMs } = {}) {
