@@ -13,7 +13,7 @@ try {
   await compile();
   const { imagesFor } = await import(join(root, 'bench/dist/needs.js'));
   const images = imagesFor(args);
-  const engine = images.length > 0 ? await findEngine(join(root, '.impgem')) : undefined;
+  const engine = images.length > 0 ? await findEngine(join(root, '.impgem-engine')) : undefined;
   try {
     for (const image of images) await ensureImage(engine.host, image);
     const env = engine ? { ...process.env, DOCKER_HOST: engine.host } : process.env;

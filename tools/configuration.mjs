@@ -86,7 +86,8 @@ async function workerPart() {
   return `## Worker
 
 From the environment, or from \`worker.yml\` in the worker's data folder (\`IMPGEM_WORKER_DATA\`, \`./.impgem/worker\` by default);
-the environment wins. Sizes are written like \`512MiB\`, lists with commas, flags as \`1\` or \`0\`.
+the environment wins. A data folder that is found below the current folder counts only when a worker made it (a file \`made-here\` in it
+proves that): one that you made or moved there is named once by its whole path. Sizes are written like \`512MiB\`, lists with commas, flags as \`1\` or \`0\`.
 
 ${table(['variable', 'in worker.yml', 'meaning', 'default'], rows)}`;
 }
@@ -94,7 +95,8 @@ ${table(['variable', 'in worker.yml', 'meaning', 'default'], rows)}`;
 const CLIENT = `## Command line
 
 Flags go before the environment, that before the farm that \`impgem up\` runs in the current folder, and that before
-\`~/.config/impgem/client.json\` (\`{"url": "…", "token": "…"}\`).
+\`~/.config/impgem/client.json\` (\`{"url": "…", "token": "…"}\`). The file of the current folder counts when this user's \`impgem up\` made
+it and it leads to this machine; what is passed over is said with the reason.
 
 ${table(
   ['variable', 'flag', 'meaning', 'default'],

@@ -1,10 +1,19 @@
 // A Docker Engine: asked over its socket (no client program needed), found, or started for as long as we run.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SetupError, aptInstall, isDebian, isRoot, onPath, run, say } from './process.mjs';
 
@@ -134,10 +143,11 @@ export async function startEngine(dataDir) {
   const dir = resolve(dataDir, 'docker');
   if (!isRoot())
     throw nothingFound('dockerd is installed but does not run, and only root may start it.');
-  mkdirSync(dir, { recursive: true });
+  mkdirSync(dirname(dir), { recursive: true, mode: 0o700 });
+  ownFolder(dir);
   const id = createHash('sha256').update(dir).digest('hex').slice(0, 8);
   const runDir = dir.length < 80 ? dir : `/tmp/impgem-${id}`;
-  mkdirSync(runDir, { recursive: true, mode: 0o700 });
+  ownFolder(runDir);
   const host = `unix://${runDir}/docker.sock`;
   const pidFile = join(dir, 'docker.pid');
   const bridge = `impgem-${id}`.slice(0, 15);
@@ -168,6 +178,31 @@ export async function startEngine(dataDir) {
   const tail = readFileSync(log, 'utf8').trim().split('\n').slice(-5).join('\n');
   if (child.pid) await stop(child.pid);
   throw nothingFound(`dockerd did not start; the end of ${log}:\n${tail}`);
+}
+
+/**
+ * Makes a folder that only we may enter, or takes one that we have made. Who may write where root's engine has its socket
+ * may make root's programs talk to something else: one that somebody else made, or made a link of, is refused.
+ */
+export function ownFolder(dir) {
+  try {
+    mkdirSync(dir, { mode: 0o700 });
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+  }
+  const is = lstatSync(dir);
+  const why = is.isSymbolicLink()
+    ? 'it is a link'
+    : !is.isDirectory()
+      ? 'it is no folder'
+      : is.uid !== process.getuid()
+        ? 'it belongs to another user'
+        : (is.mode & 0o022) !== 0
+          ? 'others may write into it'
+          : undefined;
+  if (why) throw nothingFound(`${dir} cannot hold the engine's socket: ${why}. Remove it.`);
+  // earlier versions left it open to readers
+  if ((is.mode & 0o077) !== 0) chmodSync(dir, 0o700);
 }
 
 /** Its own bridge on the first free subnet, so that two engines do not share docker0; none where `ip` is missing. */

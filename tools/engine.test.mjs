@@ -1,13 +1,22 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { findEngine } from './engine.mjs';
-import { SetupError } from './process.mjs';
+import { findEngine, ownFolder } from './engine.mjs';
+import { SetupError, isRoot } from './process.mjs';
 
 describe('the search for an engine', () => {
   const before = process.env.DOCKER_HOST;
@@ -54,5 +63,37 @@ describe('the search for an engine', () => {
     assert.equal(status, 1, stderr);
     assert.match(stderr, /No Docker Engine: .*\n.*\n.*\n\s+npm start -- --executor host\n$/);
     assert.doesNotMatch(stderr, /\n\s+at /);
+  });
+});
+
+const mode = (path) => statSync(path).mode & 0o777;
+
+describe('the folder of an engine that root starts', () => {
+  let dir;
+  beforeEach(() => (dir = mkdtempSync(join(tmpdir(), 'impgem-engine-'))));
+  afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+  it('is its own, and closed', () => {
+    const own = join(dir, 'docker');
+    ownFolder(own);
+    ownFolder(own);
+    assert.equal(mode(own), 0o700);
+    chmodSync(own, 0o755);
+    ownFolder(own);
+    assert.equal(mode(own), 0o700);
+  });
+
+  it('is refused when somebody else made it, may write into it, or it is a link or a file', () => {
+    const made = {
+      open: (path) => (mkdirSync(path), chmodSync(path, 0o777)),
+      link: (path) => symlinkSync(dir, path),
+      dangling: (path) => symlinkSync(join(dir, 'nowhere'), path),
+      file: (path) => writeFileSync(path, ''),
+      ...(isRoot() ? { foreign: (path) => (mkdirSync(path), chownSync(path, 65_534, 0)) } : {}),
+    };
+    for (const [name, make] of Object.entries(made)) {
+      make(join(dir, name));
+      assert.throws(() => ownFolder(join(dir, name)), /cannot hold the engine's socket/);
+    }
   });
 });

@@ -225,7 +225,7 @@ async function drain(answer, image) {
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   try {
     const names = process.argv.slice(2);
-    const engine = await findEngine(join(root, '.impgem'));
+    const engine = await findEngine(join(root, '.impgem-engine'));
     for (const image of names.length ? names : TEST_IMAGES) {
       say(`${image}: ${await ensureImage(engine.host, image)}`);
     }

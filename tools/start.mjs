@@ -76,8 +76,11 @@ async function main() {
   await install();
   await build(['master', 'worker', 'cli', 'web']);
   await needGit();
-  const withDocker = (option('executor') ?? process.env.IMPGEM_EXECUTOR ?? 'docker') === 'docker';
   const dataDir = resolve(option('data') ?? join(root, '.impgem'));
+  const { takeFolder } = await import('../apps/cli/bundle/own-folder.js');
+  const refused = takeFolder(dataDir, option('data') !== undefined);
+  if (refused) throw new SetupError(refused);
+  const withDocker = (option('executor') ?? process.env.IMPGEM_EXECUTOR ?? 'docker') === 'docker';
   const engine = withDocker ? await findEngine(dataDir) : undefined;
   try {
     if (engine) await ensureImage(engine.host, QUICK_START_IMAGE);

@@ -276,7 +276,7 @@ async function main(names) {
   if (chosen.some(({ needs }) => needs)) {
     await timed('machine', 30, async () => {
       Object.assign(has, await prepare());
-      engine = await findEngine(join(root, '.impgem')).catch((error) => {
+      engine = await findEngine(join(root, '.impgem-engine')).catch((error) => {
         if (!(error instanceof SetupError)) throw error;
         say(error.message);
       });

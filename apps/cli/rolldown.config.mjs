@@ -1,3 +1,3 @@
 import { program } from '../../tools/rolldown.mjs';
 
-export default program({ main: 'src/main.ts' });
+export default program({ main: 'src/main.ts', 'own-folder': 'src/own-folder.ts' });

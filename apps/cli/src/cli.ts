@@ -23,7 +23,7 @@ export interface Cli {
 }
 
 export interface Connection {
-  target: Target;
+  target: Omit<Target, 'passedOver'>;
   client: Client;
   live(options?: Pick<LiveOptions, 'onState' | 'onRefused'>): Live;
   /** `--json` was given. */
@@ -39,10 +39,12 @@ interface Flags {
 /** Reads the options that all commands share. */
 export function connect(command: Command): Connection {
   const flags = command.optsWithGlobals<Flags>();
-  return connection(target(flags), flags.json === true);
+  const to = target(flags);
+  for (const line of to.passedOver) command.configureOutput().writeErr?.(line);
+  return connection(to, flags.json === true);
 }
 
-export function connection(to: Target, json: boolean): Connection {
+export function connection(to: Omit<Target, 'passedOver'>, json: boolean): Connection {
   const token = to.token === undefined ? {} : { token: to.token };
   return {
     target: to,

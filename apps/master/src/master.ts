@@ -6,9 +6,17 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { makeOwn } from '@impgem/kit';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { createApp } from './app.js';
-import { Database, Lifecycle, logger, withConfig, type MasterConfig } from './platform/index.js';
+import {
+  Database,
+  folderHost,
+  Lifecycle,
+  logger,
+  withConfig,
+  type MasterConfig,
+} from './platform/index.js';
 import { dataSource as entitiesOf, migrationSource } from './platform/database/data-source.js';
 import { backup, restore } from './platform/backup/backup.js';
 import {
@@ -53,6 +61,12 @@ class Endings {
   }
 }
 
+/** Makes the data folder. Others may pass through, so that the embedded database's user gets to its own; they cannot list. */
+async function takeFolder(dataDir: string): Promise<void> {
+  await mkdir(dataDir, { recursive: true, mode: 0o711 });
+  makeOwn(folderHost, dataDir);
+}
+
 /**
  * Rejects with `FarmError` when something outside keeps it from starting; nothing is left running then. `signal`
  * gives up while it starts. `onPostgres` is told of the embedded database, for a stop in haste.
@@ -64,8 +78,7 @@ export async function startMaster(
   const lifecycle = new Lifecycle();
   const endings = new Endings();
   try {
-    // Others may pass through, so that the embedded database's user gets to its own; they cannot list.
-    await mkdir(given.dataDir, { recursive: true, mode: 0o711 });
+    await takeFolder(given.dataDir);
     const room = await openWaitingRoom(given, lifecycle);
     let waiting = true;
     const closeRoom = async () => {
@@ -142,7 +155,7 @@ export async function copyFarm(
 ): Promise<boolean> {
   const endings = new Endings();
   try {
-    await mkdir(config.dataDir, { recursive: true, mode: 0o711 });
+    await takeFolder(config.dataDir);
     const url = config.databaseUrl ?? (await startPostgres(config, endings)).url;
     const place = { url, blobs: path.join(config.dataDir, 'blobs') };
     const { lost, ...done } = await (direction === 'backup' ? backup : restore)(

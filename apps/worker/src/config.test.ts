@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { makeOwn } from '@impgem/kit';
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ConfigError, readConfig } from './config.js';
+import { ConfigError, folderHost, readConfig } from './config.js';
 
 let dir: string;
 beforeEach(async () => {
@@ -62,5 +63,22 @@ describe('readConfig', () => {
       expect.stringContaining('IMPGEM_ALLOW_HOST_EXECUTOR=1'),
     ]);
     expect(problems({ IMPGEM_EXECUTOR: 'host', IMPGEM_ALLOW_HOST_EXECUTOR: '1' })).toEqual([]);
+  });
+
+  it('takes settings and a credential of the current folder only when a worker made them', async () => {
+    const found = join(dir, '.impgem/worker');
+    expect(readConfig({}, dir)).toMatchObject({ dataDir: found, dataDirNamed: false });
+    await mkdir(found, { recursive: true });
+    await writeFile(join(found, 'worker.yml'), 'executor: host\nallowHostExecutor: true\n');
+    await writeFile(join(found, 'credential.json'), '{}');
+    const says = `found ${found}, which is not used: it was not made here`;
+    expect(() => readConfig({}, dir)).toThrow(says);
+    expect(() => readConfig({ IMPGEM_WORKER_DATA: '.impgem/worker' }, dir)).toThrow(says);
+    expect(readConfig({ IMPGEM_WORKER_DATA: found }, dir)).toMatchObject({ dataDirNamed: true });
+    makeOwn(folderHost, found);
+    expect(readConfig({}, dir).executor.executor).toBe('host');
+    await rename(join(dir, '.impgem'), join(dir, 'elsewhere'));
+    await symlink('elsewhere', join(dir, '.impgem'));
+    expect(() => readConfig({}, dir)).toThrow('.impgem is a link');
   });
 });

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { whyForeign } from '@impgem/kit';
 import { nearest } from '@impgem/pipeline';
 import { EXECUTORS, type ExecutorName } from '@impgem/protocol';
 import { plainToInstance } from 'class-transformer';
@@ -17,9 +18,10 @@ import {
   Min,
   validateSync,
 } from 'class-validator';
-import { existsSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
 import { hostname } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import { parse } from 'yaml';
 import type { Watermark } from './disk/index.js';
 import { DOCKER_DEFAULTS, type ExecutorConfig } from './executor/index.js';
@@ -226,9 +228,17 @@ const DATA_ENV = 'IMPGEM_WORKER_DATA';
 /** Has the worker's prefix, but is read by the compose file. */
 const OF_OTHERS = ['IMPGEM_WORKER_IMAGE'];
 
+/** Where the data lies when nothing is said: below the current folder, which others may have filled. */
+const DEFAULT_DATA = ['.impgem', 'worker'] as const;
+
+/** What the check of the data folder needs of this machine. */
+export const folderHost = { fs, spawnSync, uid: process.getuid?.() };
+
 /** The worker's configuration, checked; nothing else reads the environment. */
 export interface WorkerConfig {
   dataDir: string;
+  /** Whoever started the worker has named the folder; else it was found in the current one. */
+  dataDirNamed: boolean;
   name: string;
   slots: number;
   labels: readonly string[];
@@ -252,10 +262,13 @@ export class ConfigError extends Error {
 }
 
 /** Reads environment and `worker.yml` (the environment wins). Throws a `ConfigError` that names every bad key. */
-export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
-  const dataDir = resolve(env[DATA_ENV] || '.impgem/worker');
+export function readConfig(
+  env: NodeJS.ProcessEnv = process.env,
+  cwd: string = process.cwd(),
+): WorkerConfig {
+  const data = dataFolder(env[DATA_ENV], cwd);
   const problems: string[] = [];
-  const file = readFile(join(dataDir, 'worker.yml'), problems);
+  const file = readFile(join(data.dataDir, 'worker.yml'), problems);
   const given: Record<string, unknown> = {};
   const names: Record<string, string> = {};
   for (const { key, env: variable, kind } of SETTINGS) {
@@ -276,14 +289,30 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): WorkerConfig {
       'IMPGEM_EXECUTOR=host runs other people’s commands as this user: IMPGEM_ALLOW_HOST_EXECUTOR=1 says that you want it',
     );
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze(configOf(dataDir, settings));
+  return Object.freeze({ ...configOf(data.dataDir, settings), ...data });
+}
+
+/**
+ * The data folder. One that is found below the current folder, by the default or a relative path, says which master
+ * and which executor the worker uses: it counts only when a worker made it. Throws a `ConfigError` otherwise.
+ */
+function dataFolder(given: string | undefined, cwd: string) {
+  if (given && isAbsolute(given)) return { dataDir: resolve(given), dataDirNamed: true };
+  const dataDir = given ? resolve(cwd, given) : join(cwd, ...DEFAULT_DATA);
+  const below = given ? [relative(cwd, dataDir)] : DEFAULT_DATA;
+  const why = whyForeign(folderHost, cwd, below);
+  if (why === undefined) return { dataDir, dataDirNamed: false };
+  throw new ConfigError([
+    `found ${dataDir}, which is not used: it ${why}. If it is this worker's, say so once by its whole path: ` +
+      `${DATA_ENV}=${dataDir}`,
+  ]);
 }
 
 function readFile(path: string, problems: string[]): Record<string, unknown> {
-  if (!existsSync(path)) return {};
+  if (!fs.existsSync(path)) return {};
   let read: unknown;
   try {
-    read = parse(readFileSync(path, 'utf8')) ?? {};
+    read = parse(fs.readFileSync(path, 'utf8')) ?? {};
   } catch (error) {
     problems.push(`${path} is not YAML: ${(error as Error).message.split('\n')[0]}`);
     return {};
@@ -340,7 +369,7 @@ function sizeOf(text: string): number | undefined {
   return Math.round(Number(match[1]) * 1024 ** power);
 }
 
-function configOf(dataDir: string, from: Settings): WorkerConfig {
+function configOf(dataDir: string, from: Settings): Omit<WorkerConfig, 'dataDirNamed'> {
   const host = from.dockerSocket ? `unix://${resolve(from.dockerSocket)}` : from.dockerHost;
   return {
     dataDir,

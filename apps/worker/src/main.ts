@@ -4,17 +4,17 @@
  * new; the second stops them: they end as `retry`, for another worker to take. SIGUSR2 ends the worker at once and
  * lets its builds run on, for the next start to take up, as KILL does, but with nothing held back meanwhile.
  */
-import { FarmError, HEAP_FLAGS } from '@impgem/kit';
+import { FarmError, HEAP_FLAGS, isMarked, makeOwn } from '@impgem/kit';
 import type { AttemptRef, ExitWhy, WorkerEvent } from '@impgem/protocol';
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { readFile, realpath, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { availableParallelism, hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { pino, type Logger } from 'pino';
 import { Builds, Uploads } from './build/index.js';
-import { ConfigError, readConfig, type WorkerConfig } from './config.js';
+import { ConfigError, folderHost, readConfig, type WorkerConfig } from './config.js';
 import { Disk } from './disk/index.js';
 import { createExecutor, type Executor } from './executor/index.js';
 import { credentialOf } from './registration.js';
@@ -102,7 +102,7 @@ async function main(): Promise<number> {
 }
 
 async function work(config: WorkerConfig, log: Logger): Promise<number> {
-  await mkdir(config.dataDir, { recursive: true, mode: 0o700 });
+  await takeFolder(config);
   await lock(config.dataDir);
   const hello = await helloOf(config);
   const credential = await orFatal(EXIT.credential, credentialOf(config, hello, log));
@@ -157,6 +157,13 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   await within(SETTLE_MS, builds.settled(), log);
   await within(SETTLE_MS, executor.close(), log);
   return EXIT_OF[why];
+}
+
+/** Makes the data folder ours. What a version before the mark may have left there of settings of git's goes. */
+async function takeFolder({ dataDir, dataDirNamed }: WorkerConfig): Promise<void> {
+  if (!dataDirNamed && !isMarked(folderHost, dataDir))
+    await rm(join(dataDir, 'mirrors'), { recursive: true, force: true });
+  makeOwn(folderHost, dataDir);
 }
 
 async function orFatal<T>(code: number, promise: Promise<T>): Promise<T> {

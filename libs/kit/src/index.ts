@@ -12,3 +12,4 @@ export type * from './farm-object.js';
 export * from './gather-writes.js';
 export * from './heap.js';
 export * from './shared-turns.js';
+export * from './own-folder.js';

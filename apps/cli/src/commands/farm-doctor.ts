@@ -5,7 +5,7 @@ import { examineBy, examineMachine } from '../doctor/examine-machine.js';
 import { examineMaster } from '../doctor/examine-master.js';
 import { EXIT } from '../exit-codes.js';
 import { harmless, type Terminal } from '../terminal.js';
-import { onlyGiven } from './master-run.js';
+import { named, onlyGiven } from './master-run.js';
 
 export function addDoctor(program: Command, { terminal, exit }: Cli): void {
   program
@@ -22,7 +22,7 @@ export function addDoctor(program: Command, { terminal, exit }: Cli): void {
       // Its own word about its database is better than ours.
       if (!master.answers)
         found.push(
-          ...(await examineBy('master', 'main', onlyGiven({ IMPGEM_DATA: options.data }))),
+          ...(await examineBy('master', 'main', onlyGiven({ IMPGEM_DATA: named(options.data) }))),
         );
       if (connection.json) terminal.print(JSON.stringify(found));
       else for (const finding of found) show(terminal, finding);

@@ -47,7 +47,8 @@ export function addUp(program: Command, cli: Cli): void {
       `of the master; the first free one from ${DEFAULT_PORT} on when left out`,
     )
     .action(async (options: Options, command: Command) => {
-      const folder = new FarmFolder(resolve(options.data));
+      const named = command.getOptionValueSource('data') !== 'default';
+      const folder = new FarmFolder(resolve(options.data), named);
       const json = command.optsWithGlobals<{ json?: boolean }>().json === true;
       await new Up(cli, folder, options, json).run();
     });
@@ -214,7 +215,7 @@ class Up {
     const programs = this.#children.flatMap(({ pid, name }) =>
       pid === undefined ? [] : [{ pid, file: programOf(name as 'master' | 'worker') }],
     );
-    this.folder.write({ pid: process.pid, url, programs });
+    this.folder.write({ url, programs });
   }
 
   /** In the folder where the farm was started, other commands find it by themselves. */

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli } from '../cli.js';
 import { programOf } from '../programs.js';
 import { runProgram } from '../up/run-program.js';
-import { onlyGiven } from './master-run.js';
+import { named, onlyGiven } from './master-run.js';
 
 /** `impgem backup` and `impgem restore`: the master program itself copies the farm, so no client is needed. */
 export function addBackupAndRestore(program: Command, { exit }: Cli): void {
@@ -17,7 +17,7 @@ export function addBackupAndRestore(program: Command, { exit }: Cli): void {
       .description(does[direction])
       .option('--data <folder>', 'as IMPGEM_DATA')
       .action(async (folder: string, options: { data?: string }) => {
-        const env = onlyGiven({ IMPGEM_DATA: options.data });
+        const env = onlyGiven({ IMPGEM_DATA: named(options.data) });
         exit(await runProgram(programOf('master'), env, [direction, folder]));
       });
 }

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli } from '../cli.js';
 import { programOf } from '../programs.js';
@@ -14,7 +15,7 @@ export function addMaster(program: Command, { exit }: Cli): void {
       const env = {
         IMPGEM_PORT: options.port,
         IMPGEM_HOST: options.host,
-        IMPGEM_DATA: options.data,
+        IMPGEM_DATA: named(options.data),
       };
       exit(await runProgram(programOf('master'), onlyGiven(env)));
     });
@@ -26,3 +27,7 @@ export function onlyGiven(env: Record<string, string | undefined>): Record<strin
     Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
   );
 }
+
+/** A data folder that a flag names, by its whole path: the programs distrust one that they find by themselves. */
+export const named = (folder: string | undefined): string | undefined =>
+  folder === undefined ? undefined : resolve(folder);

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { Cli } from '../cli.js';
 import { programOf } from '../programs.js';
 import { runProgram } from '../up/run-program.js';
-import { onlyGiven } from './master-run.js';
+import { named, onlyGiven } from './master-run.js';
 
 interface Options {
   name?: string;
@@ -27,7 +27,7 @@ export function addWorker(program: Command, { exit }: Cli): void {
       const env = {
         IMPGEM_MASTER_URL: options.master,
         IMPGEM_WORKER_NAME: options.name,
-        IMPGEM_WORKER_DATA: options.data,
+        IMPGEM_WORKER_DATA: named(options.data),
         IMPGEM_WORKER_SLOTS: options.slots,
         IMPGEM_WORKER_LABELS: options.labels,
         IMPGEM_EXECUTOR: options.executor,

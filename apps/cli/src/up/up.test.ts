@@ -9,6 +9,7 @@ import { readFarmFile } from '@impgem/pipeline';
 import { Child } from './child.js';
 import { FarmFolder } from './farm-folder.js';
 import { choosePort } from './port.js';
+import { identify } from './program-identity.js';
 import { exampleOf } from '../programs.js';
 import { quickstartFile } from './quickstart.js';
 import { sampleRepository } from './sample-repository.js';
@@ -88,43 +89,88 @@ describe('the port', () => {
   });
 });
 
+const idle = (...args: string[]) => {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', ...args]);
+  return { child, gone: once(child, 'exit'), pid: child.pid ?? 0 };
+};
+const upJson = (text: object) =>
+  writeFile(join(folder, 'up.json'), JSON.stringify(text), { mode: 0o600 });
+const claim = async () => {
+  const said: string[] = [];
+  await new FarmFolder(folder, true).claim((line) => said.push(line));
+  return said;
+};
+
 describe('the farm folder', () => {
   it('is refused while a farm runs in it', async () => {
-    const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', 'impgem']);
-    const farm = new FarmFolder(folder);
-    farm.write({ pid: other.pid ?? 0, url: 'http://127.0.0.1:8010', programs: [] });
-    await expect(farm.claim(() => {})).rejects.toThrow(
+    const other = idle();
+    const url = 'http://127.0.0.1:8010';
+    await upJson({ up: identify(other.pid), url, programs: [] });
+    await expect(claim()).rejects.toThrow(
       /a farm runs in .* already, at http:\/\/127\.0\.0\.1:8010 \(pid/,
     );
-    other.kill('SIGKILL');
-    await once(other, 'exit');
-    await farm.claim(() => {});
+    other.child.kill('SIGKILL');
+    await other.gone;
+    expect(await claim()).toEqual([]);
   });
 
-  it('stops what a killed farm left behind, but nothing else with its pid', async () => {
-    const left = spawn(process.execPath, [
-      '-e',
-      'setInterval(() => {}, 1000)',
-      '/x/master/main.js',
-    ]);
-    const stranger = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
-    const gone = once(left, 'exit');
-    const farm = new FarmFolder(folder);
-    const programs = [
-      { pid: left.pid ?? 0, file: '/x/master/main.js' },
-      { pid: stranger.pid ?? 0, file: '/x/worker/main.js' },
-    ];
-    farm.write({ pid: 2 ** 22 + 1, url: '', programs });
-    const said: string[] = [];
-    await farm.claim((line) => said.push(line));
-    await gone;
-    expect([said.length, isAlive(stranger.pid)]).toEqual([1, true]);
-    stranger.kill('SIGKILL');
-    await once(stranger, 'exit');
+  it('is refused when somebody else has filled it, unless it is named', async () => {
+    await writeFile(join(folder, 'client.json'), '{}');
+    const found = new FarmFolder(folder, false);
+    await expect(found.claim(() => {})).rejects.toThrow(
+      `found ${folder}, which is not used: it was not made here`,
+    );
+    await claim();
+    await found.claim(() => {});
+  });
+
+  it('stops what a killed farm left behind', async () => {
+    const left = idle('/x/master/main.js');
+    const farm = new FarmFolder(folder, true);
+    farm.write({ url: '', programs: [{ pid: left.pid, file: '/x/master/main.js' }] });
+    expect(await claim()).toEqual([expect.stringContaining('/x/master/main.js')]);
+    await left.gone;
+  });
+
+  it('stops what a farm of an earlier version left behind', async () => {
+    const left = idle('/x/master/main.js');
+    await upJson({ pid: 2 ** 22 + 1, programs: [{ pid: left.pid, file: '/x/master/main.js' }] });
+    expect(await claim()).toEqual([expect.stringContaining('/x/master/main.js')]);
+    await left.gone;
+  });
+
+  it('ends no process that it cannot prove to be its own, whatever up.json says', async () => {
+    const stranger = idle('/x/master/main.js');
+    const { pid } = stranger;
+    const { start = '', exe = '' } = identify(pid) ?? {};
+    for (const program of [
+      { pid, file: '' },
+      { pid, file: 'node' },
+      { pid, file: '/x' },
+      { pid, file: 'main.js' },
+      { pid, file: '/x/master/main.js', start: '', exe },
+      { pid, file: '/x/master/main.js', start: `${Number(start) + 1}`, exe },
+      { pid, file: '/x/master/main.js', start, exe: '/bin/false' },
+      { pid: String(pid), file: '/x/master/main.js' },
+      { pid: -pid, file: '/x/master/main.js' },
+      { pid: -1, file: '' },
+      { pid: 0, file: '' },
+      { file: '' },
+      null,
+      7,
+    ])
+      await upJson({ pid, url: '', programs: [program] }).then(claim);
+    for (const text of ['null', '7', '[]', '{"programs":{}}', '{', '{"up":{"pid":1}}']) {
+      await writeFile(join(folder, 'up.json'), text);
+      expect(await claim()).toEqual([]);
+    }
+    expect(isAlive(pid)).toBe(true);
+    stranger.child.kill('SIGKILL');
+    await stranger.gone;
   });
 
   it('tells other commands where its farm is', async () => {
-    new FarmFolder(folder).write({ pid: 1, url: 'http://127.0.0.1:8011', programs: [] });
+    new FarmFolder(folder, true).write({ url: 'http://127.0.0.1:8011', programs: [] });
     expect(JSON.parse(await readFile(join(folder, 'client.json'), 'utf8'))).toEqual({
       url: 'http://127.0.0.1:8011',
       tokenFile: 'master/admin-token',

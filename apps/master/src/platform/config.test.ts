@@ -1,6 +1,10 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeOwn } from '@impgem/kit';
 import { describe, expect, it } from '@jest/globals';
-import { defaultUrl, readConfig } from './config.js';
+import { defaultUrl, folderHost, readConfig } from './config.js';
 
 const readBad = () =>
   readConfig({
@@ -99,5 +103,23 @@ describe('readConfig', () => {
   it('names an address that a browser can open', () => {
     expect(defaultUrl(false, '0.0.0.0', 1)).toBe('http://localhost:1');
     expect(defaultUrl(true, '::1', 2)).toBe('https://[::1]:2');
+  });
+
+  it('takes a data folder of the current folder only when a master made it', () => {
+    const cwd = mkdtempSync(join(tmpdir(), 'impgem-config-'));
+    const found = join(cwd, '.impgem/master');
+    try {
+      expect(readConfig({}, cwd).dataDir).toBe(found);
+      mkdirSync(join(found, 'postgres/data'), { recursive: true });
+      expect(() => readConfig({}, cwd)).toThrow(
+        `found ${found}, which is not used: it was not made here`,
+      );
+      expect(() => readConfig({ IMPGEM_DATA: '.impgem/master' }, cwd)).toThrow(found);
+      expect(readConfig({ IMPGEM_DATA: found }, cwd).dataDir).toBe(found);
+      makeOwn(folderHost, found);
+      expect(readConfig({}, cwd).dataDir).toBe(found);
+    } finally {
+      rmSync(cwd, { recursive: true });
+    }
   });
 });

@@ -3,11 +3,12 @@
  * nothing else looks at `process.env`.
  */
 import 'reflect-metadata';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
 import { isIP } from 'node:net';
 import path from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { FarmError } from '@impgem/kit';
+import { FarmError, whyForeign } from '@impgem/kit';
 import { nearest } from './nearest.js';
 
 const GiB = 1024 ** 3;
@@ -138,7 +139,10 @@ type Environment = Record<string, string | undefined>;
 /**
  * Throws `FarmError('invalid-config')` whose message has one line per bad key. An empty value counts as absent.
  */
-export function readConfig(environment: Environment = process.env): MasterConfig {
+export function readConfig(
+  environment: Environment = process.env,
+  cwd: string = process.cwd(),
+): MasterConfig {
   const problems: string[] = [];
   const names = SETTINGS.map(({ name }) => name);
   for (const name of Object.keys(environment)) {
@@ -165,11 +169,12 @@ export function readConfig(environment: Environment = process.env): MasterConfig
   const databaseUrl = get('DATABASE_URL');
   if (databaseUrl && !/^postgres(ql)?:\/\/./.test(databaseUrl))
     problems.push('DATABASE_URL: it begins with postgres://');
+  const dataDir = dataFolder(get('IMPGEM_DATA'), cwd, problems);
   const publicUrl = readPublicUrl(get('IMPGEM_PUBLIC_URL'), problems);
   const trustProxy = readTrust(get('IMPGEM_TRUST_PROXY'), problems);
   if (problems.length > 0) throw new FarmError('invalid-config', problems.join('\n'), { problems });
   return Object.freeze({
-    dataDir: path.resolve(get('IMPGEM_DATA') ?? '.impgem/master'),
+    dataDir,
     host,
     port,
     ...(databaseUrl ? { databaseUrl } : {}),
@@ -182,6 +187,24 @@ export function readConfig(environment: Environment = process.env): MasterConfig
     minFreeBytes,
     limits: LIMITS,
   });
+}
+
+/** Where the data lies when nothing is said: below the current folder, which others may have filled. */
+const DEFAULT_DATA = ['.impgem', 'master'] as const;
+
+/** What the check of the data folder needs of this machine. */
+export const folderHost = { fs, spawnSync, uid: process.getuid?.() };
+
+/** One that is found below the current folder, by the default or a relative path, counts only when a master made it. */
+function dataFolder(given: string | undefined, cwd: string, problems: string[]): string {
+  if (given && path.isAbsolute(given)) return path.resolve(given);
+  const dataDir = given ? path.resolve(cwd, given) : path.join(cwd, ...DEFAULT_DATA);
+  const why = whyForeign(folderHost, cwd, given ? [path.relative(cwd, dataDir)] : DEFAULT_DATA);
+  if (why !== undefined)
+    problems.push(
+      `found ${dataDir}, which is not used: it ${why}. If it is this master's, say so once by its whole path: IMPGEM_DATA=${dataDir}`,
+    );
+  return dataDir;
 }
 
 /** What is silent for 4.5 heartbeats is cut off: that must come before its builds are given up. */
@@ -236,7 +259,7 @@ function readTls(cert: string | undefined, key: string | undefined, problems: st
   const before = problems.length;
   const read = (name: string, file: string) => {
     try {
-      return readFileSync(file, 'utf8');
+      return fs.readFileSync(file, 'utf8');
     } catch (error) {
       problems.push(`${name}: ${(error as Error).message}`);
       return '';
