@@ -19,6 +19,14 @@ export const HEADER_BYTES = 40;
 /** Bytes of a log chunk before compression, at most. */
 export const CHUNK_BYTES = 64 * 1024;
 
+/**
+ * Bytes of a chunk's payload, at most. What does not compress is stored as it is, in blocks of 16 KiB at the least with 5
+ * bytes for each, and the flush adds 5: 25 bytes for 64 KiB. Other settings than ours may need more; so this is ample.
+ */
+export function mostPayload(length: number): number {
+  return length + Math.floor(length / 1024) + 64;
+}
+
 export const STREAMS = ['system', 'stdout', 'stderr'] as const;
 /** `system` is what the farm itself says in a step's log: the command, a pull's progress, why a step was stopped. */
 export type StreamName = (typeof STREAMS)[number];

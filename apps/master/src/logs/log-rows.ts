@@ -9,7 +9,13 @@ export interface LogRef {
   step: number;
 }
 
-/** Log chunks as the journal wrote them, each a row, contiguous by byte offset within the log of a step. */
+/**
+ * Log chunks as the journal wrote them, each a row, contiguous by byte offset within the log of a step.
+ *
+ * What a log is, for all who read, seal or remove rows: the rows of a step that hold bytes. One without is nothing: no
+ * master takes it now, and one that an earlier master took holds up neither sealing nor the removal of its partition.
+ */
+export const HOLDS_BYTES = 'c.length > 0';
 
 /**
  * For each log the chunks that hold the byte at `offset` and what follows, in order, up to a page of each. The
@@ -99,20 +105,24 @@ export function toChunk(row: ChunkRow): StoredChunk {
 
 export const CHUNK_COLUMNS = `c.stream, c.byte_offset, c.length, c.first_line, c.crc32, c.at, c.data`;
 
+// What a chunk costs whoever holds it: the bytes that it stands for or those that are stored, whatever is more.
+const COST = 'greatest(c.length, octet_length(c.data))';
+
 // The chunk that holds the offset is the last one that begins at or below it: one probe of the primary key.
 const CHUNKS = `
   SELECT asked.n::int AS n, c.found, ${CHUNK_COLUMNS}
   FROM unnest($1::bigint[], $2::int[], $3::bigint[]) WITH ORDINALITY AS asked(build_id, step, from_byte, n)
   CROSS JOIN LATERAL (
     SELECT c.*, count(*) OVER ()::int AS found,
-           sum(c.length) OVER (ORDER BY c.byte_offset) - c.length AS bytes_before
+           sum(${COST}) OVER (ORDER BY c.byte_offset) - ${COST} AS bytes_before
     FROM (
       SELECT ${CHUNK_COLUMNS} FROM log_chunks c
       WHERE c.build_id = asked.build_id AND c.step = asked.step
         AND c.byte_offset >= coalesce(
           (SELECT max(f.byte_offset) FROM log_chunks f
-           WHERE f.build_id = asked.build_id AND f.step = asked.step AND f.byte_offset <= asked.from_byte), 0)
-        AND c.byte_offset + c.length > asked.from_byte
+           WHERE f.build_id = asked.build_id AND f.step = asked.step AND f.byte_offset <= asked.from_byte
+             AND f.length > 0), 0)
+        AND c.byte_offset + c.length > asked.from_byte AND ${HOLDS_BYTES}
       ORDER BY c.byte_offset LIMIT $4) c) c
   WHERE c.bytes_before < $5::bigint
   ORDER BY asked.n, c.byte_offset`;
@@ -122,7 +132,7 @@ const TAILS = `
   CROSS JOIN LATERAL (
     SELECT ${CHUNK_COLUMNS} FROM log_chunks c
     WHERE c.build_id = $1::bigint AND c.step = $2::int AND c.stream = streams.stream
-      AND c.byte_offset < $3::bigint
+      AND c.byte_offset < $3::bigint AND ${HOLDS_BYTES}
     ORDER BY c.byte_offset DESC LIMIT 3) c
   ORDER BY c.byte_offset`;
 
@@ -137,8 +147,9 @@ const LINE = `
     FROM search CROSS JOIN LATERAL (
       SELECT c.byte_offset, c.length, c.first_line FROM log_chunks c
       WHERE c.build_id = $1::bigint AND c.step = $2::int AND c.byte_offset <= (low + high) / 2
+        AND ${HOLDS_BYTES}
       ORDER BY c.byte_offset DESC LIMIT 1) c
     WHERE low < high)
   SELECT ${CHUNK_COLUMNS} FROM search JOIN log_chunks c
-    ON c.build_id = $1::bigint AND c.step = $2::int AND c.byte_offset = search.best
+    ON c.build_id = $1::bigint AND c.step = $2::int AND c.byte_offset = search.best AND ${HOLDS_BYTES}
   WHERE low >= high`;

@@ -7,6 +7,7 @@ import { everyMatch, type LogMatch, type LogSearchResult, type Problem } from '@
 import type { StreamName } from '@impgem/protocol';
 import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { type TestMaster, testMaster } from '../testing.js';
+import { readRows } from './log-rows.js';
 import { SearchThread, THREAD } from './search.js';
 
 let master: TestMaster;
@@ -144,6 +145,22 @@ describe('the log of a step', () => {
     asked.destroy();
     expect((await get({}, '', big.id)).body.length).toBe(64 * 65_536);
   });
+});
+
+it('reads no more of a log at once than a page has room for, as stored', async () => {
+  const fat = await SeededBuild.begin(master.database);
+  await fat.log(...Array.from({ length: 40 }, (): [StreamName, string] => ['stdout', 'x']));
+  // As an earlier master took them from anybody: little that inflates, and much behind it.
+  await master.database.query(
+    `UPDATE log_chunks SET data = data || decode(repeat('00', 100000), 'hex') WHERE build_id = $1`,
+    [fat.id],
+  );
+  const ref = { build: fat.id, step: 0 };
+  const size = { chunks: 128, bytes: 1_000_000 };
+  const [page] = await readRows(master.database, [{ ...ref, offset: 0 }], size);
+  expect(page).toMatchObject({ more: true });
+  expect(page?.chunks.length).toBeLessThan(12);
+  await fat.finish();
 });
 
 describe('lines of a log', () => {

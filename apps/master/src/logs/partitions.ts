@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Database, type Tx } from '../platform/index.js';
+import { HOLDS_BYTES } from './log-rows.js';
 
 /** Partitions that are made ahead. Few, since each statement looks into all of them. */
 const DAYS_AHEAD = 2;
@@ -86,10 +87,10 @@ const OLD = `
 
 const pinnedSql = (name: string) => `
   SELECT 1 FROM (SELECT build_id FROM leases UNION ALL SELECT build_id FROM log_sealing_later) known
-  WHERE EXISTS (SELECT 1 FROM ${name} c WHERE c.build_id = known.build_id) LIMIT 1`;
+  WHERE EXISTS (SELECT 1 FROM ${name} c WHERE c.build_id = known.build_id AND ${HOLDS_BYTES}) LIMIT 1`;
 
 const unsealedSql = (name: string) => `
-  SELECT DISTINCT c.build_id AS build FROM (SELECT DISTINCT build_id, step FROM ${name}) c
+  SELECT DISTINCT c.build_id AS build FROM (SELECT DISTINCT build_id, step FROM ${name} c WHERE ${HOLDS_BYTES}) c
   JOIN builds b ON b.id = c.build_id
   WHERE NOT EXISTS (SELECT 1 FROM sealed_logs l WHERE l.build_id = c.build_id AND l.step = c.step)
   LIMIT $1`;

@@ -3,7 +3,14 @@ import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promise
 import { join } from 'node:path';
 import { BlobStore, keepBlobs, type Database } from '../platform/index.js';
 import type { StoredChunk } from './chunk.js';
-import { CHUNK_COLUMNS, readRows, toChunk, type ChunkRow, type LogRef } from './log-rows.js';
+import {
+  CHUNK_COLUMNS,
+  HOLDS_BYTES,
+  readRows,
+  toChunk,
+  type ChunkRow,
+  type LogRef,
+} from './log-rows.js';
 import { ENTRY, FOOTER, SealedParts } from './sealed-format.js';
 
 /**
@@ -230,7 +237,7 @@ async function* contentOf(handle: FileHandle): AsyncGenerator<Buffer> {
 }
 
 const ASKED = `unnest($1::bigint[], $2::int[]) WITH ORDINALITY AS asked(build_id, step, n)`;
-const CHUNKS_OF = `JOIN log_chunks c ON c.build_id = asked.build_id AND c.step = asked.step`;
+const CHUNKS_OF = `JOIN log_chunks c ON c.build_id = asked.build_id AND c.step = asked.step AND ${HOLDS_BYTES}`;
 
 // The length of a value is known without reading it.
 const SIZES = `

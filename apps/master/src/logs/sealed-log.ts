@@ -27,7 +27,7 @@ export interface SealedBytes {
 /** How much is read at once: a log may have big chunks or many small ones. */
 export interface PageSize {
   chunks: number;
-  /** Before compression; the chunk that goes beyond is still read. */
+  /** Before compression, or as stored where that is more; the chunk that goes beyond is still read. */
   bytes: number;
 }
 
@@ -76,9 +76,11 @@ export class SealedLog {
     const { entries, end, more } = await this.#entries(first, size.chunks);
     // Of the first it counts what is asked for, as with rows.
     const from = entries[0]?.offset ?? 0;
-    let count = entries.findIndex((entry) => entry.offset - from >= size.bytes);
-    if (count < 0) count = entries.length;
     const begin = entries[0]?.position ?? 0;
+    let count = entries.findIndex(
+      ({ offset: at, position }) => Math.max(at - from, position - begin) >= size.bytes,
+    );
+    if (count < 0) count = entries.length;
     const stop = entries[count]?.position ?? end;
     const data = await this.source.read(begin, stop - begin);
     const chunks = entries.slice(0, count).map((entry, n): StoredChunk => {

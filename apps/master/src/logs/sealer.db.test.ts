@@ -230,6 +230,30 @@ describe('sealing', () => {
     await tidy();
   });
 
+  it('does not keep a day for chunks without bytes, as an earlier master took them', async () => {
+    const empty = async (build: number, offset: number, day = 'now()') =>
+      db.query(
+        `INSERT INTO log_chunks (build_id, step, byte_offset, seq, stream, length, first_line, at, crc32, data, day)
+         VALUES ($1, 0, $2, 9, 1, 0, 0, now(), 0, '\\x000000ffff', ((${day}) AT TIME ZONE 'utc')::date)`,
+        [build, offset],
+      );
+    const nothing = await built([]);
+    await empty(nothing.id, 0);
+    const some = await built(chunksOf(3, 30));
+    // At the place of another one, the next day.
+    await empty(some.id, 0, `now() + interval '1 day'`);
+    await empty(some.id, some.whole.length);
+    const before = await readings(some.id);
+    await sealAll();
+    expect(await sealedRow(some.id)).toBeDefined();
+    expect(await db.query('SELECT * FROM log_sealing_later')).toEqual([]);
+    await db.query(`DELETE FROM log_chunks WHERE day > (now() AT TIME ZONE 'utc')::date`);
+    await dayGoesBy();
+    await tidy();
+    expect(await oldPartitions()).toEqual([]);
+    expect(await readings(some.id)).toEqual(before);
+  });
+
   it('takes up builds that no event told of before it drops their day', async () => {
     const { id } = await built(chunksOf(3, 30));
     await db.query('DELETE FROM events WHERE build_id = $1', [id]);

@@ -36,8 +36,9 @@ const BUDGET_MS = 2000;
 const HANG_MS = 2000;
 /** A thread that has not begun after so long: the machine has too much to do. */
 const START_MS = 30_000;
-/** Before compression, sent to a thread at once. */
+/** Sent to a thread at once: as stored or before compression, whatever is more, and what each chunk costs besides. */
 const BATCH_BYTES = 1024 * 1024;
+const CHUNK_COST = 512;
 /** Sent and not answered yet: the next one is read while one is searched. */
 const AHEAD = 2;
 /** Threads at once in a master: one is left for everything else. */
@@ -135,7 +136,7 @@ export class LogSearch {
     let bytes = 0;
     for await (const chunk of this.logs.chunks(log, from, to)) {
       chunks.push(chunk);
-      bytes += chunk.length;
+      bytes += Math.max(chunk.length, chunk.data.length) + CHUNK_COST;
       const end = chunk.offset + chunk.length;
       if (bytes < BATCH_BYTES && end < to) continue;
       yield { chunks, end };

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import * as fc from 'fast-check';
-import { createHash } from 'node:crypto';
+import { mostPayload } from '@impgem/protocol';
+import { createHash, randomBytes } from 'node:crypto';
 import { constants, inflateRawSync } from 'node:zlib';
 import { Budget, type LogState, type NewRecord } from '../spool/index.js';
 import { advance, NOTHING, type Progress } from '../spool/record.js';
@@ -108,6 +109,25 @@ describe('StepLog', () => {
         },
       ),
       { numRuns: 40 },
+    );
+  });
+
+  it('makes chunks that a master takes, and one gzip stream of them all', async () => {
+    await fc.assert(
+      fc.asyncProperty(output, fc.nat(70_000), async (writes, noise) => {
+        const random: Write = ['stdout', randomBytes(noise)];
+        const { records } = await write([random, ...writes]);
+        const frames = records.flatMap((record) => (record.kind === 'log' ? [record.frame] : []));
+        for (const { length, payload } of frames) {
+          expect(length).toBeGreaterThan(0);
+          expect(payload.length).toBeLessThanOrEqual(mostPayload(length));
+          expect([...payload.subarray(-4)]).toEqual([0, 0, 0xff, 0xff]);
+        }
+        const stream = Buffer.concat([...frames.map(({ payload }) => payload), Buffer.of(3, 0)]);
+        const whole = inflateRawSync(stream);
+        expect(whole.length).toBe(frames.reduce((sum, { length }) => sum + length, 0));
+      }),
+      { numRuns: 30 },
     );
   });
 
