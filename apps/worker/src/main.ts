@@ -236,10 +236,11 @@ async function sweep(
   log: Logger,
 ): Promise<number> {
   try {
-    const removed = await executor.sweep(keep);
-    if (removed > 0)
-      log.warn({ removed }, 'removed what an earlier process left behind, and no build needs');
-    return removed;
+    const { found, stuck } = await executor.sweep(keep);
+    if (found > 0) log.warn({ found }, 'found what was left behind and no build needs; it goes');
+    if (stuck.length > 0)
+      log.error({ stuck }, 'what was left behind cannot be removed; the next sweep tries again');
+    return found;
   } catch (err) {
     log.error({ err }, 'the sweep failed; the next one tries again');
     return 0;

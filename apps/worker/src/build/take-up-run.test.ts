@@ -149,8 +149,8 @@ class LastingExecutor implements Executor {
     };
   }
 
-  async sweep(): Promise<number> {
-    return 0;
+  async sweep() {
+    return { found: 0, stuck: [] };
   }
   async close(): Promise<void> {}
   async leave(): Promise<void> {}

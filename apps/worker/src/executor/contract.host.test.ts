@@ -1,8 +1,16 @@
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { deferred } from '@impgem/kit';
-import { createHash } from 'node:crypto';
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createHash, randomUUID } from 'node:crypto';
+import { execFileSync, spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeExecutor } from './contract.js';
@@ -189,6 +197,34 @@ describe('the host executor, beyond the contract', () => {
       });
     },
   );
+
+  it('sweeps on past what cannot be removed, says so, and counts it once', async () => {
+    if (process.getuid?.() !== 0) return;
+    const identity = { farm: randomUUID(), worker: randomUUID() };
+    const dead = new HostExecutor(root);
+    await dead.open(identity);
+    const folders: string[] = [];
+    for (const build of [1, 2]) {
+      await dead.createWorkspace({ build, epoch: 1 }, build);
+      const name = readdirSync(root).find((one) => one.startsWith(`${markOf(identity)}-${build}-`));
+      folders.push(join(root, name ?? '', 'work'));
+    }
+    await dead.leave();
+    const [first = '', second = ''] = folders;
+    execFileSync('mount', ['--bind', first, first]);
+    const heir = new HostExecutor(root);
+    await heir.open(identity);
+    try {
+      expect(await heir.sweep([])).toEqual({ found: 2, stuck: [expect.stringContaining('EBUSY')] });
+      expect([existsSync(first), existsSync(second)]).toEqual([true, false]);
+      expect(await heir.sweep([])).toEqual({ found: 0, stuck: [expect.stringContaining('EBUSY')] });
+    } finally {
+      execFileSync('umount', [first]);
+    }
+    expect(await heir.sweep([])).toEqual({ found: 0, stuck: [] });
+    expect(await remains(identity)).toEqual([]);
+    await heir.close();
+  });
 
   it('never signals a process that has got the number of a step', async () => {
     const other = spawn('sleep', ['60'], { detached: true });

@@ -101,6 +101,14 @@ export interface Workspace {
   dispose(): Promise<void>;
 }
 
+/** What a sweep found. */
+export interface Swept {
+  /** Objects that were left behind and that no sweep of this process had found before. */
+  found: number;
+  /** What could not be removed, and why: a sentence each, at every sweep. */
+  stuck: string[];
+}
+
 /** What an executor keeps on a disk, and can fetch again. */
 export interface Storage {
   /** The folder that lies on that disk; absent where this machine cannot see it. */
@@ -157,8 +165,8 @@ export interface Executor {
     ref: string,
     sink: OutputSink,
   ): Promise<RunningStep | undefined>;
-  /** Removes what earlier processes of this identity left behind, except of these attempts; returns how many objects. */
-  sweep(keep: readonly Attempt[]): Promise<number>;
+  /** Removes what earlier processes of this identity left behind, except of these attempts. */
+  sweep(keep: readonly Attempt[]): Promise<Swept>;
   /** Releases what the executor keeps warm; nothing of this identity remains but images. */
   close(): Promise<void>;
   /** Lets go of everything that a later process can take up: steps run on, and nothing holds them back. */

@@ -11,6 +11,7 @@ import type {
   RunningStep,
   StartOrder,
   StepSpec,
+  Swept,
   Workspace,
 } from '../executor.js';
 import { DockerStep, removeContainer } from './docker-step.js';
@@ -49,6 +50,8 @@ export class DockerExecutor implements Executor {
   readonly #images: Images;
   readonly #workspaces = new Set<DockerWorkspace>();
   /** Attempts that have a workspace, or are about to. */
+  /** What refused to go at the last sweep. */
+  readonly #stuck = new Set<string>();
   readonly #live = new Set<string>();
   /** Attempts that another process began. */
   readonly #inherited = new Set<string>();
@@ -193,13 +196,14 @@ export class DockerExecutor implements Executor {
     }
   }
 
-  async sweep(keep: readonly Attempt[]): Promise<number> {
+  async sweep(keep: readonly Attempt[]): Promise<Swept> {
     const { identity, holders } = this.#open();
     const kept = new Set(keep.map(keyOf));
     try {
       return await sweep(this.#engine, identity, {
         keeps: (attempt) => kept.has(keyOf(attempt)) || this.#live.has(keyOf(attempt)),
         owns: (name) => holders.owns(name),
+        stuck: this.#stuck,
       });
     } catch (error) {
       throw engineFailure(error, 'sweep');

@@ -1,7 +1,7 @@
 import { FarmError, invariant } from '@impgem/kit';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { mkdir, readdir, realpath, rm } from 'node:fs/promises';
+import { mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfCancelled, unlessCancelled } from '../cancelled.js';
 import type {
@@ -12,12 +12,14 @@ import type {
   RunningStep,
   StartOrder,
   StepSpec,
+  Swept,
   Workspace,
 } from '../executor.js';
 import { shellText } from '../shell-text.js';
 import { HostStep } from './host-step.js';
 import { HostWorkspace } from './host-workspace.js';
 import { LauncherClient } from './launcher-client.js';
+import { removeTree } from './remove-tree.js';
 import { killStrays, MARKER } from './strays.js';
 
 /** All that a step finds in its environment beside what it is given. */
@@ -43,6 +45,8 @@ export class HostExecutor implements Executor {
   readonly #workspaces = new Set<HostWorkspace>();
   /** What the ids of attempts begin with that have a workspace, or are about to. */
   readonly #live = new Set<string>();
+  /** Folders that a sweep found and could not remove whole. */
+  readonly #stuck = new Set<string>();
   #whose: string | undefined;
   #root: string;
 
@@ -112,7 +116,7 @@ export class HostExecutor implements Executor {
     return running;
   }
 
-  async sweep(keep: readonly Attempt[]): Promise<number> {
+  async sweep(keep: readonly Attempt[]): Promise<Swept> {
     const whose = this.#mine();
     const kept = new Set(keep.map((attempt) => this.#prefixOf(attempt)));
     // Asked after it was seen: whose workspace was made before is known by then.
@@ -122,9 +126,19 @@ export class HostExecutor implements Executor {
     };
     const processes = await killStrays(left);
     const folders = (await readdir(this.#root)).filter(left);
-    for (const folder of folders)
-      await rm(join(this.#root, folder), { recursive: true, force: true });
-    return processes + folders.length;
+    const found = processes + folders.filter((folder) => !this.#stuck.has(folder)).length;
+    const stuck: string[] = [];
+    for (const folder of folders) {
+      const path = join(this.#root, folder);
+      const rest = await removeTree(path);
+      if (!rest) {
+        this.#stuck.delete(folder);
+        continue;
+      }
+      this.#stuck.add(folder);
+      stuck.push(`${path}: ${rest.count} entries cannot be removed; the first: ${rest.why}`);
+    }
+    return { found, stuck };
   }
 
   async close(): Promise<void> {
@@ -158,7 +172,7 @@ export class HostExecutor implements Executor {
       mkdirSync(work, { recursive: true, mode: 0o700 });
       mkdirSync(join(folder, 'home'), { recursive: true, mode: 0o700 });
     } catch (cause) {
-      await rm(folder, { recursive: true, force: true });
+      await removeTree(folder);
       this.#live.delete(this.#prefixOf(workspace.attempt));
       throw new FarmError('workspace-error', `no workspace: ${String(cause)}`, {}, { cause });
     }

@@ -1,6 +1,6 @@
 import { FarmError } from '@impgem/kit';
 import { constants, createWriteStream } from 'node:fs';
-import { chmod, lstat, mkdir, open, opendir, readlink, rm, rmdir, symlink } from 'node:fs/promises';
+import { chmod, lstat, mkdir, open, opendir, readlink, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -8,6 +8,7 @@ import tar from 'tar-stream';
 import type { Attempt, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
 import { readOneByOne } from '../read-many.js';
 import type { HostStep } from './host-step.js';
+import { removeTree } from './remove-tree.js';
 import { killStrays } from './strays.js';
 import type { Since } from './strays.js';
 
@@ -145,14 +146,17 @@ export class HostWorkspace implements Workspace {
     this.onDispose(this);
   }
 
-  /** Most builds of one step leave nothing: then a few calls do, and not a walk through all of it. */
+  /**
+   * Most builds of one step leave nothing: then a few calls do, and not a walk through all of it. What cannot be removed
+   * is the sweep's, which says so.
+   */
   async #remove(): Promise<void> {
     const { folder, work } = this;
     try {
       await Promise.all([work, join(folder, 'home')].map((path) => rmdir(path)));
       await rmdir(folder);
     } catch {
-      await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+      await removeTree(folder);
     }
   }
 

@@ -7,6 +7,7 @@ import type {
   RunningStep,
   StartOrder,
   StepSpec,
+  Swept,
   Workspace,
 } from '../executor.js';
 import { MemoryWorkspace } from './memory-workspace.js';
@@ -64,8 +65,8 @@ export class ScriptedExecutor implements Executor {
 
   async leave(): Promise<void> {}
 
-  async sweep(_keep: readonly Attempt[]): Promise<number> {
-    return 0;
+  async sweep(_keep: readonly Attempt[]): Promise<Swept> {
+    return { found: 0, stuck: [] };
   }
 
   async close(): Promise<void> {
