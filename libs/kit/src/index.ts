@@ -13,3 +13,5 @@ export * from './gather-writes.js';
 export * from './heap.js';
 export * from './shared-turns.js';
 export * from './own-folder.js';
+export * from './cut-text.js';
+export * from './credentials.js';

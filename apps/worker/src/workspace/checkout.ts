@@ -1,13 +1,15 @@
-import { FarmError } from '@impgem/kit';
+import { cutCredentials, FarmError, withoutCredentials } from '@impgem/kit';
 import type { PlannedSource } from '@impgem/pipeline';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { cacheAt } from './cache.js';
+import { removeAll } from './cache-files.js';
 import { git, GitError } from './git.js';
 import type { GitRun } from './git.js';
+import { ofMachine } from './git-fault.js';
 import { Mirror } from './mirror.js';
 import type { Found } from './mirror.js';
-import { checkRef, transportOf, withoutPassword } from './source.js';
+import { checkRef, transportOf } from './source.js';
 import { tarOf } from './tar-of.js';
 
 export interface CheckoutOptions {
@@ -38,34 +40,38 @@ const QUIET_MS = 60_000;
 /**
  * Fetches a repository into the worker's mirror and hands out a real clone of the commit. Nothing that the
  * repository or the machine configures is run, no prompt is shown; submodules and LFS are left to the steps.
+ * Neither the clone nor anything that is said of it holds the credentials that the address may have.
  *
- * Rejects with `source-unavailable` (git's last lines and what to do), `cancelled`, or `worker-error` (no git).
+ * Rejects with `source-unavailable` (git's last lines and what to do), `cancelled`, or `worker-error` (no git, no
+ * room, a folder that cannot be used).
  */
 export async function checkout(options: CheckoutOptions): Promise<CheckedOut> {
   const { source, cacheDir, signal } = options;
   const transport = transportOf(source.git, options.allowLocal ?? false);
   if (source.ref !== undefined) checkRef(source.ref);
-  const shown = withoutPassword(source.git);
-  const hide = (line: string): string => line.replaceAll(source.git, shown);
+  const origin = withoutCredentials(source.git);
+  const hide = (line: string): string => cutCredentials(line).replaceAll(source.git, origin);
   const run: GitRun = {
     protocols: [transport],
     log: (line) => options.log(hide(line)),
     signal,
     quietMs: options.quietMs ?? QUIET_MS,
   };
-  await mkdir(cacheDir, { recursive: true, mode: 0o700 });
-  const folder = await mkdtemp(join(cacheDir, 'clone-'));
-  const remove = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const cache = cacheAt(cacheDir);
+  const folder = await cache.newClone().catch((error: unknown) => {
+    throw ofMachine(origin, error);
+  });
+  const remove = (): Promise<void> => cache.removeClone(folder);
   try {
     const mirror = new Mirror(cacheDir, source.git);
-    const revision = await mirror.use(source.ref, run, async (found) => {
-      await clone({ mirror: mirror.path, folder, found, origin: shown, run });
+    const revision = await mirror.use(source.ref, run, async (found, local) => {
+      await clone({ mirror: mirror.path, folder, found, origin, run: local });
       return found.revision;
     });
     return { revision, tar: tarOf(folder, remove, options.log) };
   } catch (error) {
     await remove();
-    throw explain(error, shown, source.ref, hide);
+    throw explain(error, origin, source.ref, hide);
   }
 }
 
@@ -77,14 +83,25 @@ interface CloneOrder {
   run: GitRun;
 }
 
+/**
+ * What git knows of files by their time of change, inode and owner is not the same after they were packed and
+ * unpacked; size and second of modification are. Without this every file of a fresh workspace looks changed.
+ */
+const STAT = ['-c', 'core.checkStat=minimal', '-c', 'core.trustctime=false'];
+
 async function clone({ mirror, folder, found, origin, run }: CloneOrder): Promise<void> {
-  const quiet: GitRun = { ...run, protocols: ['file'], cwd: folder };
+  const { gitDir: _, ...outside } = { ...run, protocols: ['file'] };
+  const inside: GitRun = { ...outside, gitDir: `${folder}/.git`, workTree: folder };
+  // What an earlier try left.
+  await removeAll(folder);
+  await mkdir(folder, { mode: 0o700 });
   // Objects are hard links into the mirror: no copying, whatever the size of the history.
-  const options = ['--quiet', '--local', '--no-checkout', '--template='];
-  await git(['clone', ...options, '--', mirror, folder], quiet);
-  await git(['remote', 'set-url', 'origin', origin], quiet);
+  const options = ['--quiet', '--local', '--no-checkout', '--template=', ...STAT];
+  const branch = found.branch === undefined ? [] : [`--branch=${found.branch}`];
+  await git(['clone', ...options, ...branch, '--', mirror, folder], outside);
+  await git(['remote', 'set-url', 'origin', origin], inside);
   const at = found.branch === undefined ? ['--detach'] : ['-B', found.branch];
-  await git(['checkout', '--quiet', '--force', ...at, found.revision, '--'], quiet);
+  await git(['checkout', '--quiet', '--force', ...at, found.revision, '--'], inside);
 }
 
 function explain(
@@ -94,7 +111,7 @@ function explain(
   hide: (line: string) => string,
 ): unknown {
   if (!(error instanceof GitError)) return error;
-  const said = error.tail.map(hide).join('\n');
+  const said = error.said.map(hide).join('\n');
   const what = ref === undefined ? shown : `${shown} at ${ref}`;
   return new FarmError(
     'source-unavailable',

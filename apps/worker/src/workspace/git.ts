@@ -1,9 +1,16 @@
 import { FarmError } from '@impgem/kit';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { GitTalk } from './git-talk.js';
 
 export interface GitRun {
-  cwd?: string;
+  /**
+   * The repository to work with. Git looks for none by itself: one that is damaged would send it to the folders
+   * above, where somebody else's repository may lie.
+   */
+  gitDir?: string;
+  /** Where its files are, if it has any. */
+  workTree?: string;
   /** Transports that git may use for this command, e.g. `['https', 'ssh']`. */
   protocols: readonly string[];
   /** Takes what git tells (its stderr), a line at a time, progress thinned out. */
@@ -11,33 +18,62 @@ export interface GitRun {
   signal: AbortSignal;
   /** The command is ended when it has been silent for so long, in milliseconds. */
   quietMs: number;
+  /** Descriptor of a lock that stays held as long as git, or a child of it, runs. */
+  lock?: number | undefined;
 }
 
-/** Git ended with an error; `tail` holds its last words. */
+/** Git ended with an error; `said` holds what it told of it. */
 export class GitError extends Error {
   override name = 'GitError';
   constructor(
     message: string,
-    readonly tail: readonly string[],
+    readonly command: string,
+    readonly said: readonly string[],
+    /** It was ended because it told nothing. */
+    readonly silent = false,
   ) {
     super(message);
   }
 }
 
-const TAIL_LINES = 6;
-const PROGRESS_EVERY_MS = 2000;
-const LINE_MAX = 500;
 const STDOUT_MAX = 1024 * 1024;
+/** What git has to remove its locks after TERM, in milliseconds. */
+const GRACE_MS = 5000;
+
+/**
+ * Old histories have these, and nothing comes of them: odd dates, names and time zones in commits, modes with a
+ * zero before them, a NUL in a message. Whatever git could be led astray by stays an error: names such as `.git`
+ * and `..`, sub-module addresses that are options, trees in disorder.
+ */
+const HARMLESS = [
+  'badDate',
+  'badDateOverflow',
+  'badEmail',
+  'badName',
+  'badTimezone',
+  'missingEmail',
+  'missingNameBeforeEmail',
+  'missingSpaceBeforeDate',
+  'missingSpaceBeforeEmail',
+  'missingTaggerEntry',
+  'badTagName',
+  'multipleAuthors',
+  'nulInCommit',
+  'zeroPaddedDate',
+  'zeroPaddedFilemode',
+];
 
 /**
  * No command of a repository or of the machine's own git config runs here: hooks, filters (none is configured
  * once system and global config are out), fsmonitor, credential helpers, pagers. Keys of ssh and `~/.netrc` do
- * work, since ssh and curl find them by HOME.
+ * work, since ssh and curl find them by HOME. What comes over the network is checked before it is kept.
  */
 const SAFE = [
   'core.hooksPath=/dev/null',
   'core.fsmonitor=false',
   'core.untrackedCache=false',
+  'core.protectHFS=true',
+  'core.protectNTFS=true',
   'credential.helper=',
   'protocol.ext.allow=never',
   'submodule.recurse=false',
@@ -45,12 +81,16 @@ const SAFE = [
   'maintenance.auto=false',
   'advice.detachedHead=false',
   'safe.directory=*',
+  'transfer.fsckObjects=true',
+  'fetch.fsckObjects=true',
+  ...HARMLESS.map((problem) => `fetch.fsck.${problem}=ignore`),
 ].flatMap((setting) => ['-c', setting]);
 
-function environment(protocols: readonly string[]): NodeJS.ProcessEnv {
+function environment({ protocols, gitDir, workTree }: GitRun): NodeJS.ProcessEnv {
   const { PATH, HOME, SSH_AUTH_SOCK, HTTPS_PROXY, https_proxy, NO_PROXY, no_proxy } = inherited();
   return {
     ...defined({ PATH, HOME, SSH_AUTH_SOCK, HTTPS_PROXY, https_proxy, NO_PROXY, no_proxy }),
+    ...defined({ GIT_DIR: gitDir, GIT_WORK_TREE: workTree }),
     LC_ALL: 'C.UTF-8',
     GIT_TERMINAL_PROMPT: '0',
     GIT_ASKPASS: '/bin/false',
@@ -83,45 +123,50 @@ export function git(args: readonly string[], run: GitRun): Promise<string> {
   run.signal.throwIfAborted();
   return new Promise((resolve, reject) => {
     const child = spawn('git', [...SAFE, ...args], {
-      ...(run.cwd === undefined ? {} : { cwd: run.cwd }),
-      env: environment(run.protocols),
-      stdio: ['ignore', 'pipe', 'pipe'],
+      // Git asks for the folder it is in, which need not be there any more, nor be ours.
+      cwd: '/',
+      env: environment(run),
+      stdio: ['ignore', 'pipe', 'pipe', ...(run.lock === undefined ? [] : [run.lock])],
       // Its own group, so that ssh and the remote helpers end with it.
       detached: true,
     });
-    const talk = new Talk(run.log);
+    const { stdout, stderr } = child;
+    if (!stdout || !stderr) throw new Error('git has no output');
+    const talk = new GitTalk(run.log);
     let out = '';
     let quiet = false;
+    const end = ender(child);
     const silence = setTimeout(() => {
       quiet = true;
-      killGroup(child);
+      end.now();
     }, run.quietMs);
-    const abort = (): void => killGroup(child);
-    run.signal.addEventListener('abort', abort, { once: true });
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    run.signal.addEventListener('abort', end.now, { once: true });
+    stdout.setEncoding('utf8').on('data', (text: string) => {
       silence.refresh();
       if (out.length < STDOUT_MAX) out += text;
     });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr.setEncoding('utf8').on('data', (text: string) => {
       silence.refresh();
       talk.take(text);
     });
     const finish = (settle: () => void): void => {
       clearTimeout(silence);
-      run.signal.removeEventListener('abort', abort);
+      end.over();
+      run.signal.removeEventListener('abort', end.now);
       talk.end();
       settle();
     };
     child.on('error', (cause) => finish(() => reject(cannotRun(cause))));
     child.on('close', (code, signal) =>
       finish(() => {
+        const name = args[0] ?? '';
         if (code === 0) resolve(out);
         else if (run.signal.aborted)
           reject(new FarmError('cancelled', 'cancelled during checkout'));
         else if (quiet) {
           const seconds = Math.round(run.quietMs / 1000);
-          reject(new GitError(`git ${args[0]} was silent for ${seconds} s`, talk.tail));
-        } else reject(new GitError(`git ${args[0]} ended with ${signal ?? code}`, talk.tail));
+          reject(new GitError(`git ${name} was silent for ${seconds} s`, name, talk.said, true));
+        } else reject(new GitError(`git ${name} ended with ${signal ?? code}`, name, talk.said));
       }),
     );
   });
@@ -137,50 +182,23 @@ function cannotRun(cause: Error): Error {
   );
 }
 
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, 'SIGKILL');
-  } catch {
-    // Gone already.
-  }
+/** Ends a command and its children: TERM first, upon which git removes its locks, KILL if that does not do. */
+function ender(child: ChildProcess): { now: () => void; over: () => void } {
+  let kill: NodeJS.Timeout | undefined;
+  return {
+    now: () => {
+      signalGroup(child, 'SIGTERM');
+      kill ??= setTimeout(() => signalGroup(child, 'SIGKILL'), GRACE_MS);
+    },
+    over: () => clearTimeout(kill),
+  };
 }
 
-/** Splits what git says into lines; those that overwrite each other (`\r`) are let through every 2 s. */
-class Talk {
-  readonly tail: string[] = [];
-  #rest = '';
-  #lastProgress = 0;
-
-  constructor(private readonly log: (line: string) => void) {}
-
-  take(text: string): void {
-    const parts = (this.#rest + text).split(/(?<=[\r\n])/);
-    this.#rest = '';
-    for (const part of parts) {
-      if (part.endsWith('\n')) this.#line(part.slice(0, -1));
-      else if (part.endsWith('\r')) this.#progress(part.slice(0, -1));
-      else this.#rest = part.slice(-LINE_MAX);
-    }
-  }
-
-  end(): void {
-    if (this.#rest) this.#line(this.#rest);
-    this.#rest = '';
-  }
-
-  #line(raw: string): void {
-    const line = raw.trimEnd().slice(0, LINE_MAX);
-    if (!line) return;
-    this.tail.push(line);
-    if (this.tail.length > TAIL_LINES) this.tail.shift();
-    this.log(line);
-  }
-
-  #progress(line: string): void {
-    const now = Date.now();
-    if (!line || now - this.#lastProgress < PROGRESS_EVERY_MS) return;
-    this.#lastProgress = now;
-    this.log(line.trimEnd().slice(0, LINE_MAX));
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Gone already.
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { checkRef, transportOf, withoutPassword } from './source.js';
+import { checkRef, transportOf } from './source.js';
 
 describe('the address of a repository', () => {
   it.each([
@@ -22,6 +22,8 @@ describe('the address of a repository', () => {
     'ftp://h/x',
     'x y',
     'rel/path',
+    'https:host/x',
+    'HTTP:me@host/x',
     '',
   ])('refuses %j', (address) => {
     expect(() => transportOf(address, true)).toThrow(/git address/);
@@ -31,8 +33,8 @@ describe('the address of a repository', () => {
     expect(() => transportOf('/srv/x', false)).toThrow(/IMPGEM_ALLOW_LOCAL_SOURCES/);
   });
 
-  it('is shown without its password', () => {
-    expect(withoutPassword('https://me:secret@host/x')).toBe('https://me@host/x');
+  it('is shown without its credentials when it is refused', () => {
+    expect(() => transportOf('ftp://me:secret@host/x', true)).toThrow(/"ftp:\/\/host\/x"/);
   });
 });
 

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, withoutCredentials } from '@impgem/kit';
 
 /** How git reaches an address, told from its form as git does. */
 export type Transport = 'https' | 'http' | 'ssh' | 'git' | 'file';
@@ -13,7 +13,8 @@ const SCHEMES: Record<string, Transport> = {
 };
 
 function refused(address: string, why: string): FarmError {
-  return new FarmError('source-unavailable', `the git address ${JSON.stringify(address)} ${why}`);
+  const shown = JSON.stringify(withoutCredentials(address));
+  return new FarmError('source-unavailable', `the git address ${shown} ${why}`);
 }
 
 /**
@@ -47,14 +48,11 @@ function formOf(address: string): Transport {
     if (transport) return transport;
     throw refused(address, `uses ${scheme}//; use https://, ssh:// or git://`);
   }
+  if (/^(?:https?|ssh|git|file):/i.test(address))
+    throw refused(address, 'lacks // after its scheme');
   const host = /^([^/:]+):./.exec(address)?.[1];
   if (host !== undefined && !host.startsWith('-')) return 'ssh';
   throw refused(address, 'is neither a URL, nor user@host:path, nor an absolute path');
-}
-
-/** An address without the password that a URL may carry: what logs, messages and the clone itself may show. */
-export function withoutPassword(address: string): string {
-  return address.replace(/^([A-Za-z][A-Za-z0-9+.-]*:\/\/[^/:@]*):[^/@]*@/, '$1@');
 }
 
 export const COMMIT_ID = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/;
