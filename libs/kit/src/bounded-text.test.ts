@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { cutBytes, cutText, quoted, storableText } from './bounded-text.js';
+import { cutBytes, quoted, storableText } from './bounded-text.js';
+import { cutText } from './cut-text.js';
 
 /** Text of odd characters, always the same for a seed. */
 function oddText(seed: number): string {

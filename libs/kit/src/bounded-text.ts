@@ -1,10 +1,4 @@
-/** At most `most` UTF-16 units of a text; a character is kept whole or left out. */
-export function cutText(text: string, most: number): string {
-  if (text.length <= most) return text;
-  const last = text.charCodeAt(most - 1);
-  const splits = last >= 0xd800 && last <= 0xdbff;
-  return text.slice(0, Math.max(0, splits ? most - 1 : most));
-}
+import { cutText } from './cut-text.js';
 
 /** At most `most` bytes of a text in UTF-8; a character is kept whole or left out. */
 export function cutBytes(text: string, most: number): string {
