@@ -1,4 +1,16 @@
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  cp,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -6,6 +18,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import { Client } from 'pg';
 import { Database } from './database.js';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
+import { findBinaries, POSTGRES_USER } from './postgres-binaries.js';
 import { alive } from './processes.js';
 
 // One folder for all: making a database takes seconds, and each test leaves a stopped one behind.
@@ -128,10 +141,55 @@ describe('the embedded database', () => {
     }
   });
 
-  it('works below a folder that its user may not enter', async () => {
-    await chmod(folder, 0o700);
+  it("belongs to a user of its own, also where it was nobody's", async () => {
+    const { stop } = await start();
+    const data = path.join(folder, 'postgres', 'data');
+    const mine = process.getuid?.() ?? 0;
+    const own = mine === 0 ? POSTGRES_USER : mine;
+    expect((await stat(data)).uid).toBe(own);
+    expect((await stat(path.join(folder, 'postgres', 'password'))).uid).toBe(mine);
+    await stop();
+    // As older versions left it, and as one that was interrupted while it gave the files away.
+    if (mine === 0)
+      for (const name of ['PG_VERSION', 'base/1', '.'])
+        await chown(path.join(data, name), 65_534, 65_534);
     const postgres = await start();
     expect(await ask(postgres.url, 'SELECT 1')).toBe(1);
+    const owners = await Promise.all(
+      (await readdir(data, { recursive: true })).map(async (name) =>
+        lstat(path.join(data, name)).then(
+          ({ uid }) => uid,
+          // It removes files all the time.
+          () => own,
+        ),
+      ),
+    );
+    expect([...new Set(owners)]).toEqual([own]);
+    expect((await stat(`/proc/${postgres.pid}`)).uid).toBe(own);
+  });
+
+  it('works, programs and all, deep below a folder that its user may not enter', async () => {
+    const { initdb } = await findBinaries();
+    const closed = path.join(folder, 'of root', 'x'.repeat(150));
+    await mkdir(closed, { recursive: true });
+    await cp(path.dirname(path.dirname(initdb)), path.join(closed, 'native'), {
+      recursive: true,
+      verbatimSymlinks: true,
+    });
+    const bin = path.join(closed, 'native', 'bin');
+    const binaries = { initdb: path.join(bin, 'initdb'), postgres: path.join(bin, 'postgres') };
+    // As packages are unpacked with a umask of 077.
+    for (const file of [bin, ...Object.values(binaries)]) await chmod(file, 0o700);
+    await chmod(path.join(folder, 'of root'), 0o700);
+    const postgres = await startEmbeddedPostgres({
+      folder: path.join(closed, 'farm', 'postgres'),
+      binaries,
+      settings: { fsync: 'off' },
+    });
+    started.push(postgres);
+    expect(await ask(postgres.url, 'SELECT 1')).toBe(1);
+    const modes = [path.join(folder, 'of root'), bin].map(async (name) => (await stat(name)).mode);
+    expect((await Promise.all(modes)).map((mode) => mode & 0o777)).toEqual([0o700, 0o700]);
   });
 
   it('refuses the data of another major, says which command helps, and leaves it alone', async () => {

@@ -8,7 +8,7 @@
  */
 import { spawn, type SpawnOptions } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +23,15 @@ import {
   readOr,
   signal,
 } from './processes.js';
-import { findBinaries, planLaunch, type Binaries, type Launch } from './postgres-binaries.js';
+import {
+  findBinaries,
+  giveAllTo,
+  giveTo,
+  NOBODY,
+  planLaunch,
+  type Binaries,
+  type Launch,
+} from './postgres-binaries.js';
 
 const USER = 'impgem';
 const DATABASE = 'impgem';
@@ -72,9 +80,12 @@ export async function startEmbeddedPostgres(options: {
   say?: Say;
   /** More server settings, e.g. for tests. */
   settings?: Record<string, string>;
+  /** The programs; absent: those of the package. */
+  binaries?: Binaries;
 }): Promise<EmbeddedPostgres> {
   const say = options.say ?? (() => undefined);
-  const place = await prepare(options.folder, options.settings ?? {}, say);
+  const binaries = options.binaries ?? (await findBinaries());
+  const place = await prepare(options.folder, binaries, options.settings ?? {}, say);
   let server = (await adopt(place, say)) ?? (await launchPatiently(place, say));
   await createDatabase(place, server.port);
   return {
@@ -104,17 +115,23 @@ export async function startEmbeddedPostgres(options: {
   };
 }
 
+/** As the user of this process. */
+const OURSELVES: Launch = { as: () => ({ prefix: [], ids: {} }) };
+
 interface Server {
   pid: number;
   port: number;
 }
 
-async function prepare(folder: string, settings: Record<string, string>, say: Say): Promise<Place> {
+async function prepare(
+  folder: string,
+  binaries: Binaries,
+  settings: Record<string, string>,
+  say: Say,
+): Promise<Place> {
   const home = path.resolve(folder);
   await mkdir(home, { recursive: true, mode: 0o700 });
-  const binaries = await findBinaries();
   const launch = await planLaunch(binaries, home);
-  await giveTo(launch, home);
   const place = { folder: home, data: path.join(home, 'data'), binaries, launch, settings };
   const made = await readOr(path.join(place.data, 'PG_VERSION'), '');
   if (made) await checkMajor(place, made.trim());
@@ -140,7 +157,7 @@ export async function lookAtEmbedded(folder: string): Promise<{
   const home = path.resolve(folder);
   const data = path.join(home, 'data');
   const binaries = await findBinaries();
-  const place = { folder: home, data, binaries, launch: { prefix: [], ids: {} }, settings: {} };
+  const place = { folder: home, data, binaries, launch: OURSELVES, settings: {} };
   const ours = await majorOf(place);
   const made = (await readOr(path.join(data, 'PG_VERSION'), '')).trim();
   if (!made) return { ours };
@@ -177,8 +194,13 @@ async function initialise(place: Omit<Place, 'password'>, say: Say): Promise<str
   await rm(half, { recursive: true, force: true });
   await rm(file, { force: true });
   await writeFile(file, `${password}\n`, { mode: 0o600, flag: 'wx' });
-  await giveTo(place.launch, file);
-  const { code, stderr } = await run(place, [
+  // It wants a user with a name, and only to be told it; what it has made goes to its own user.
+  const maker = place.launch.owner === undefined ? undefined : NOBODY;
+  await giveTo(maker, place.folder);
+  await giveTo(maker, file);
+  await mkdir(half, { mode: 0o700 });
+  await giveTo(maker, half);
+  const command = [
     place.binaries.initdb,
     `--pgdata=${half}`,
     `--username=${USER}`,
@@ -187,13 +209,16 @@ async function initialise(place: Omit<Place, 'password'>, say: Say): Promise<str
     '--encoding=UTF8',
     '--no-locale',
     ...(place.settings.fsync === 'off' ? ['--no-sync'] : []),
-  ]);
+  ];
+  const { code, stderr } = await run(place, command, maker);
   if (code !== 0) {
     const advice = stderr.includes('could not look up effective user ID')
       ? ' (PostgreSQL wants an entry for it in /etc/passwd; add one, or set DATABASE_URL)'
       : '';
     throw new FarmError('postgres-failed', `initdb ended with ${code}: ${stderr.trim()}${advice}`);
   }
+  await giveTo(maker === undefined ? undefined : 0, file);
+  await giveAllTo(place.launch.owner, half);
   await rename(half, place.data);
   say('made a new database', { folder: place.data });
   return password;
@@ -236,6 +261,8 @@ async function launchPatiently(place: Place, say: Say, keepPort?: number): Promi
 }
 
 async function launch(place: Place, say: Say, keepPort?: number): Promise<Server> {
+  await giveTo(place.launch.owner, place.folder);
+  await giveAllTo(place.launch.owner, place.data);
   const kept = keepPort ?? Number(await readOr(path.join(place.folder, 'port'), '0'));
   const port = keepPort ?? ((await isFree(kept)) ? kept : await freePort());
   const log = await open(path.join(place.folder, 'log'), 'a', 0o600);
@@ -365,12 +392,18 @@ async function ask(
   }
 }
 
-function spawnIn(place: Pick<Place, 'launch'>, command: string[], options: SpawnOptions) {
-  const [program = '', ...args] = [...place.launch.prefix, ...command];
+function spawnIn(
+  { launch }: Pick<Place, 'launch'>,
+  command: string[],
+  options: SpawnOptions,
+  user = launch.owner,
+) {
+  const { prefix, ids } = user === undefined ? OURSELVES.as(0) : launch.as(user);
+  const [program = '', ...args] = [...prefix, ...command];
   return spawn(program, args, {
     cwd: '/',
     env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
-    ...place.launch.ids,
+    ...ids,
     ...options,
   });
 }
@@ -378,8 +411,9 @@ function spawnIn(place: Pick<Place, 'launch'>, command: string[], options: Spawn
 async function run(
   place: Pick<Place, 'launch'>,
   command: string[],
+  user?: number,
 ): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  const child = spawnIn(place, command, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawnIn(place, command, { stdio: ['ignore', 'pipe', 'pipe'] }, user);
   const text = { stdout: '', stderr: '' };
   child.stdout?.setEncoding('utf8').on('data', (piece: string) => (text.stdout += piece));
   child.stderr?.setEncoding('utf8').on('data', (piece: string) => (text.stderr += piece));
@@ -395,12 +429,6 @@ async function run(
     );
   });
   return { code, ...text };
-}
-
-async function giveTo(launch: Launch, file: string): Promise<void> {
-  if (launch.owner === undefined) return;
-  await chown(file, launch.owner, launch.owner);
-  if (!file.endsWith('password')) await chmod(file, 0o700);
 }
 
 async function isFree(port: number): Promise<boolean> {
