@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/glob
 import type { BuildRequest } from '@impgem/client';
 import { deferred } from '@impgem/kit';
 import { engineObjects, eventually, testEngineHost } from '@impgem/testkit';
-import { startFarm, type Farm } from './farm.js';
+import { Farm, startFarm } from './farm.js';
 import { Program, ROOT } from './program.js';
 
 const isRoot = process.getuid?.() === 0;
@@ -271,5 +271,90 @@ describe('a build', () => {
     } finally {
       await farm.stop();
     }
+  });
+});
+
+/** Its step counts aloud, and waits for a file after each of three parts. */
+const counting = (dir: string) => `
+builders:
+  count:
+    steps:
+      - name: count
+        run: |
+          for part in 1 2 3; do
+            for i in $(seq 1 2000); do echo "part $part line $i"; done
+            while [ ! -e ${dir}/go-$part ]; do sleep 0.05; done
+          done
+`;
+
+const linesOf = (part: number) =>
+  Array.from({ length: 2000 }, (_, i) => `part ${part} line ${i + 1}\n`).join('');
+
+describe('impgem up', () => {
+  let dir = '';
+  let up: Program;
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'impgem-e2e-'));
+    const command = ['apps/cli/bundle/main.js', 'up', '--executor', 'host', '--port', '0'];
+    up = new Program(
+      'impgem up',
+      [process.execPath, ...command.map((word, i) => (i === 0 ? join(ROOT, word) : word))],
+      {},
+      dir,
+    );
+  });
+  afterAll(async () => {
+    await up?.stop().catch(() => undefined);
+    await rm(dir, { recursive: true, force: true });
+  });
+
+  it('starts again what is killed under a build, which ends at its first attempt with every byte', async () => {
+    const url = /the farm runs at (\S+)/.exec(
+      await up.line((line) => line.includes('the farm runs at')),
+    )?.[1];
+    const farm = new Farm(dir, {});
+    farm.url = url ?? '';
+    farm.token = (await readFile(join(dir, '.impgem/master/admin-token'), 'utf8')).trim();
+    await farm.apply(counting(dir));
+    const { id } = await farm.request('count');
+    const first = await farm.untilBuild(id, ['running']);
+
+    /** Kills what runs by the record of `up`, lets the step go on, and waits until `up` says that it is there again. */
+    const kill = async (name: 'master' | 'worker', part: number) => {
+      const lines = `part ${part} line 2000\n`;
+      await eventually(async () => (await farm.log(first.id, 0)).includes(lines), {
+        what: `part ${part} of the log`,
+        saw: () => up.output,
+      });
+      const { programs } = JSON.parse(await readFile(join(dir, '.impgem/up.json'), 'utf8')) as {
+        programs: { pid: number; file: string }[];
+      };
+      process.kill(programs.find(({ file }) => file.includes(name))?.pid ?? 0, 'SIGKILL');
+      await up.line((line) => line.includes(`the ${name} ended by itself (SIGKILL)`));
+      await writeFile(join(dir, `go-${part}`), '');
+      await up.line((line) => line.includes(`the ${name} is up again`));
+    };
+    await kill('master', 1);
+    await kill('worker', 2);
+    await writeFile(join(dir, 'go-3'), '');
+    const build = await farm.untilBuild(id);
+    expect(build).toMatchObject({ id: first.id, result: 'success', attempt: 1 });
+    const log = (await farm.log(build.id, 0, '?stream=stdout')).toString();
+    expect(log).toBe([1, 2, 3].map(linesOf).join(''));
+  });
+
+  it('leaves no process when it is stopped while its master is away', async () => {
+    const data = join(dir, '.impgem');
+    const { programs } = JSON.parse(await readFile(join(data, 'up.json'), 'utf8')) as {
+      programs: { pid: number; file: string }[];
+    };
+    const file = await readFile(join(data, 'master/postgres/data/postmaster.pid'), 'utf8');
+    const database = Number(file.split('\n')[0]);
+    process.kill(programs.find(({ file: of }) => of.includes('master'))?.pid ?? 0, 'SIGKILL');
+    const said = () => up.output.split('the master ended by itself').length;
+    await eventually(() => said() === 3, { what: 'the word of its end', saw: () => up.output });
+    await up.stop();
+    for (const pid of [database, ...programs.map((program) => program.pid)])
+      expect(await isAlive(pid)).toBe(false);
   });
 });

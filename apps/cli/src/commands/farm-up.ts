@@ -1,15 +1,17 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { every, type Artifact, type Build, type Client } from '@impgem/client';
+import { every, UnreachableError, type Artifact, type Build, type Client } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import { Option, type Command } from 'commander';
 import { connection, titleOf, type Cli, type Connection } from '../cli.js';
 import { DEFAULT_DATA, DEFAULT_PORT, inherited, quickstartImage } from '../config.js';
 import { download } from '../download.js';
-import { EXIT, exitOfResult, Interrupted, UsageError } from '../exit-codes.js';
+import { EXIT, exitOfResult, UsageError } from '../exit-codes.js';
 import { size } from '../terminal.js';
 import { Child } from '../up/child.js';
 import { FarmFolder } from '../up/farm-folder.js';
+import { Kept } from '../up/kept.js';
+import { stopOrphanedDatabase } from '../up/orphaned-database.js';
 import { choosePort } from '../up/port.js';
 import { programOf } from '../programs.js';
 import { prepareQuickstart, QUICKSTART } from '../up/quickstart.js';
@@ -23,10 +25,11 @@ interface Options {
   port?: string;
 }
 
-/** A first start makes a database, and on a busy machine that takes a while. */
-const MASTER_MS = 120_000;
-/** A first start may make an image in the engine. */
-const WORKER_MS = 120_000;
+/**
+ * How long a program may take until it is up: a first start makes a database, and perhaps an image in the engine, which
+ * takes minutes on a slow machine. Who does not want to wait presses Ctrl-C.
+ */
+const PATIENCE_MS = 600_000;
 const WORKER = 'local';
 
 type Named = Pick<Build, 'id' | 'builder' | 'number'>;
@@ -56,7 +59,8 @@ export function addUp(program: Command, cli: Cli): void {
 
 /** Starts the programs, shows the quick start, and stops in the end what it started, whatever happened. */
 class Up {
-  readonly #children: Child[] = [];
+  readonly #kept: Kept[] = [];
+  #url = '';
   constructor(
     readonly cli: Cli,
     readonly folder: FarmFolder,
@@ -75,19 +79,50 @@ class Up {
       this.#invite(to);
       await this.#stay();
     } finally {
-      if (this.#children.length > 0) say(talk.dim('stopping …'));
+      if (this.#kept.length > 0) say(talk.dim('stopping …'));
       // The worker first: it gives back what it holds to a master that still listens.
-      for (const child of this.#children.toReversed()) await child.stop();
+      for (const program of this.#kept.toReversed()) await program.stop();
+      await this.#stopDatabase();
       this.folder.release();
     }
   }
 
   async #startMaster(): Promise<Connection> {
     const { terminal, signal } = this.cli;
-    const { port: asked } = this.options;
-    if (asked !== undefined && !/^\d{1,5}$/.test(asked))
-      throw new UsageError(`--port is a number, not ${asked}`);
     const host = inherited().IMPGEM_HOST ?? '127.0.0.1';
+    let port = await this.#choosePort(host);
+    terminal.say(terminal.talk.dim('starting database and master …'));
+    const master = this.#keep({
+      name: 'master',
+      start: () => {
+        const data = this.folder.at('master');
+        const env = { IMPGEM_DATA: data, IMPGEM_PORT: port, IMPGEM_HOST: host };
+        return this.#start('master', env, tellDatabase(terminal.say));
+      },
+      up: async (child, ended) => {
+        this.#url = await child.waitFor(
+          'listening',
+          { line: urlIn },
+          { ms: PATIENCE_MS, signal: ended },
+        );
+        // The same one again, so that worker and viewers find it.
+        port = new URL(this.#url).port || port;
+        this.#remember();
+      },
+    });
+    await master.begin(signal);
+    const token = readFileSync(this.folder.at('master', 'admin-token'), 'utf8').trim();
+    return connection(
+      { url: this.#url, token, from: this.folder.at('master', 'admin-token') },
+      this.json,
+    );
+  }
+
+  async #choosePort(host: string): Promise<string> {
+    const { terminal } = this.cli;
+    const { port: asked } = this.options;
+    if (asked !== undefined && !(/^\d{1,5}$/.test(asked) && Number(asked) < 65_536))
+      throw new UsageError(`--port is a number from 0 to 65535, not ${asked}`);
     const port = await choosePort(
       host,
       asked === undefined ? undefined : Number(asked),
@@ -95,16 +130,7 @@ class Up {
     );
     if (asked === undefined && port !== DEFAULT_PORT)
       terminal.say(`port ${DEFAULT_PORT} is taken; using ${port}`);
-    terminal.say(terminal.talk.dim('starting database and master …'));
-    const master = this.#start('master', {
-      IMPGEM_DATA: this.folder.at('master'),
-      IMPGEM_PORT: String(port),
-      IMPGEM_HOST: host,
-    });
-    const url = await master.waitFor('listening', { line: urlIn }, { ms: MASTER_MS, signal });
-    this.#remember(url);
-    const token = readFileSync(this.folder.at('master', 'admin-token'), 'utf8').trim();
-    return connection({ url, token, from: this.folder.at('master', 'admin-token') }, this.json);
+    return String(port);
   }
 
   async #startWorker({ client, target }: Connection): Promise<void> {
@@ -112,25 +138,40 @@ class Up {
     const { executor } = this.options;
     terminal.say(terminal.talk.dim(`starting a worker (${executor}) …`));
     const known = await findWorker(client);
-    const registration = known ? undefined : await client.registrationTokens.create();
-    const worker = this.#start('worker', {
-      IMPGEM_MASTER_URL: target.url,
-      IMPGEM_WORKER_NAME: WORKER,
-      IMPGEM_WORKER_DATA: this.folder.at('worker'),
-      IMPGEM_EXECUTOR: executor,
-      IMPGEM_ALLOW_HOST_EXECUTOR: executor === 'host' ? '1' : undefined,
-      // The quick start's repository lies in the data folder.
-      IMPGEM_ALLOW_LOCAL_SOURCES: '1',
-      IMPGEM_REGISTRATION_TOKEN: registration?.token,
-    });
-    this.#remember(target.url);
-    const poll = async () => {
-      const found = await findWorker(client);
-      if (found?.lowDisk)
+    let registration = known ? undefined : await client.registrationTokens.create();
+    const online = async (isFirst: boolean) => {
+      const found = await findWorker(client).catch((error: unknown) => {
+        if (isFirst) throw error;
+        return undefined;
+      });
+      if (isFirst && found?.lowDisk)
         throw new FarmError('low-disk', `the worker takes no work: ${found.lowDisk}`);
       return found?.state === 'online' ? true : undefined;
     };
-    await worker.waitFor('online', { poll }, { ms: WORKER_MS, signal });
+    const worker = this.#keep({
+      name: 'worker',
+      start: () =>
+        this.#start('worker', {
+          IMPGEM_MASTER_URL: target.url,
+          IMPGEM_WORKER_NAME: WORKER,
+          IMPGEM_WORKER_DATA: this.folder.at('worker'),
+          IMPGEM_EXECUTOR: executor,
+          IMPGEM_ALLOW_HOST_EXECUTOR: executor === 'host' ? '1' : undefined,
+          // The quick start's repository lies in the data folder.
+          IMPGEM_ALLOW_LOCAL_SOURCES: '1',
+          IMPGEM_REGISTRATION_TOKEN: registration?.token,
+        }),
+      up: async (child, ended, isFirst) => {
+        // The master may not know yet that the one before has ended.
+        if (!isFirst)
+          await child.waitFor('ready', { line: readyIn }, { ms: PATIENCE_MS, signal: ended });
+        const poll = () => online(isFirst);
+        await child.waitFor('online', { poll }, { ms: PATIENCE_MS, signal: ended });
+        registration = undefined;
+        this.#remember();
+      },
+    });
+    await worker.begin(signal);
   }
 
   /** Builds it and shows it; answers the exit code. */
@@ -149,6 +190,11 @@ class Up {
       const result = await watchRequest({ client, live, view, signal }, request.id);
       await this.#tellArtifacts(to, request.id);
       return EXIT[exitOfResult(result)].code;
+    } catch (error) {
+      // The farm stays: its master comes back, and the build with it.
+      if (this.options.once || !(error instanceof UnreachableError)) throw error;
+      terminal.say(`${error.message}; the build is not shown any more`);
+      return EXIT.unreachable.code;
     } finally {
       live.close();
     }
@@ -162,14 +208,14 @@ class Up {
     for (const { path, size: bytes, sha256 } of artifacts)
       say(`${talk.bold(path)} ${size(bytes)} ${talk.dim(`sha256 ${sha256}`)}`);
     if (artifacts.length === 0) return;
-    if (this.options.once) return this.#keep(client, detail, artifacts);
+    if (this.options.once) return this.#fetch(client, detail, artifacts);
     say(`fetch ${artifacts.length === 1 ? 'it' : 'them'}, while the farm runs, with`);
     say(`  npx impgem artifacts ${build.id} --download . ${this.#flags(target.url)}`.trimEnd());
     say(talk.dim(`  (${titleOf(detail)}: ${target.url}/builds/${build.id})`));
   }
 
   /** The farm is about to stop, so they are fetched now. */
-  async #keep(client: Client, build: Named, artifacts: Artifact[]): Promise<void> {
+  async #fetch(client: Client, build: Named, artifacts: Artifact[]): Promise<void> {
     const { terminal, signal } = this.cli;
     const to = this.folder.at('artifacts', `${build.builder}-${build.number}`);
     for (const artifact of artifacts)
@@ -185,37 +231,51 @@ class Up {
     say(talk.dim('Ctrl-C stops it'));
   }
 
-  /** Until Ctrl-C, or until one of the programs ends by itself. */
+  /** Until Ctrl-C. */
   async #stay(): Promise<void> {
     const { signal } = this.cli;
-    const stopped = new Promise<void>((done) => {
-      if (signal.aborted) done();
-      signal.addEventListener('abort', () => done());
-    });
-    const ended = this.#children.map(async (child) => {
-      await child.exited;
-      if (!signal.aborted) throw child.failed(`ended by itself (${child.end})`);
-    });
-    await Promise.race([stopped, ...ended]);
-    for (const end of ended) end.catch(() => {});
     if (signal.aborted) return;
-    throw new Interrupted('interrupted');
+    await new Promise<void>((stopped) => {
+      signal.addEventListener('abort', () => stopped(), { once: true });
+    });
   }
 
-  #start(app: 'master' | 'worker', env: Record<string, string | undefined>): Child {
-    if (this.cli.signal.aborted) throw new Interrupted('interrupted');
+  #keep(parts: Omit<ConstructorParameters<typeof Kept>[0], 'say'>): Kept {
+    const program = new Kept({ ...parts, say: this.cli.terminal.say });
+    this.#kept.push(program);
+    return program;
+  }
+
+  #start(
+    app: 'master' | 'worker',
+    env: Record<string, string | undefined>,
+    onLine: (line: string) => void = () => {},
+  ): Child {
     const child = new Child(app, programOf(app), env, this.folder.at('logs', `${app}.log`));
-    this.#children.push(child);
-    this.#remember('');
+    child.onLine = onLine;
+    this.#remember(child);
     return child;
   }
 
   /** So that a next start finds what a killed one has left. */
-  #remember(url: string): void {
-    const programs = this.#children.flatMap(({ pid, name }) =>
+  #remember(started?: Child): void {
+    const running = [
+      ...this.#kept.flatMap(({ child }) => child ?? []),
+      ...(started ? [started] : []),
+    ];
+    const programs = running.flatMap(({ pid, name }) =>
       pid === undefined ? [] : [{ pid, file: programOf(name as 'master' | 'worker') }],
     );
-    this.folder.write({ url, programs });
+    this.folder.write({ url: this.#url, programs });
+  }
+
+  /** A master that ended in good order has stopped its database, or left it to another master. */
+  async #stopDatabase(): Promise<void> {
+    const { child } = this.#kept[0] ?? {};
+    if (!child || child.end === 'exit code 0') return;
+    const pid = await stopOrphanedDatabase(this.folder.at('master', 'postgres', 'data'));
+    if (pid !== undefined)
+      this.cli.terminal.say(`stopped the database (pid ${pid}), which its master had left running`);
   }
 
   /** In the folder where the farm was started, other commands find it by themselves. */
@@ -235,11 +295,31 @@ async function findWorker(client: Client) {
 }
 
 /** From the log line `{"msg":"listening","url":"http://…"}`. */
-function urlIn(line: string): string | undefined {
+const urlIn = (line: string): string | undefined => {
+  const { msg, url } = logged(line);
+  return msg === 'listening' ? url : undefined;
+};
+
+/** From the worker's. */
+const readyIn = (line: string): true | undefined =>
+  logged(line).msg === 'ready' ? true : undefined;
+
+/** The master looks after its database; what it does there is said. */
+function tellDatabase(say: (line: string) => void): (line: string) => void {
+  let hasDied = false;
+  return (line) => {
+    const { msg } = logged(line);
+    if (msg === 'the database has died; starting it again')
+      say('the database ended by itself; the master starts it again');
+    else if (hasDied && msg === 'database started') say('the database is up again');
+    hasDied ||= msg === 'the database has died; starting it again';
+  };
+}
+
+function logged(line: string): { msg?: string; url?: string } {
   try {
-    const { msg, url } = JSON.parse(line) as { msg?: string; url?: string };
-    return msg === 'listening' ? url : undefined;
+    return (JSON.parse(line) ?? {}) as { msg?: string; url?: string };
   } catch {
-    return undefined;
+    return {};
   }
 }

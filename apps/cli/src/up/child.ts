@@ -35,7 +35,9 @@ export class Child {
   end: string | undefined;
   readonly #child: ChildProcess;
   readonly #tail: string[] = [];
-  #onLine: (line: string) => void = () => {};
+  #awaited: (line: string) => void = () => {};
+  /** Told of each line of its log. */
+  onLine: (line: string) => void = () => {};
 
   constructor(
     readonly name: string,
@@ -57,7 +59,8 @@ export class Child {
       createInterface({ input: stream }).on('line', (line) => {
         this.#tail.push(line);
         this.#tail.splice(0, this.#tail.length - TAIL);
-        this.#onLine(line);
+        this.#awaited(line);
+        this.onLine(line);
       });
     }
     this.exited = new Promise((resolve) => {
@@ -87,7 +90,7 @@ export class Child {
     { ms, signal }: { ms: number; signal: AbortSignal },
   ): Promise<T> {
     let found: T | undefined;
-    if ('line' in ready) this.#onLine = (line) => void (found ??= ready.line(line));
+    if ('line' in ready) this.#awaited = (line) => void (found ??= ready.line(line));
     const until = Date.now() + ms;
     while (found === undefined) {
       if (signal.aborted) throw new Interrupted('interrupted');

@@ -89,7 +89,7 @@ const isCli = (argument: string) => /(\/impgem(\.js)?|cli\/bundle\/main\.js)$/.t
 
 /** The number of the `impgem up` that runs here. */
 function pidOf({ up, pid }: Found): number | undefined {
-  if (isRunning(up)) return up.pid;
+  if (isRunning(up)) return (up as Identity).pid;
   return up === undefined && runsFile(pid, isCli) ? pid : undefined;
 }
 
@@ -99,7 +99,7 @@ function leftBehind(programs: unknown): (Identity & { file: string })[] {
   return all.toReversed().flatMap((given) => {
     const { pid, start, file } = (given ?? {}) as Record<string, unknown>;
     if (typeof file !== 'string' || !isAbsolute(file)) return [];
-    if (isRunning(given)) return [{ ...given, file }];
+    if (isRunning(given)) return [{ ...(given as Identity), file }];
     if (start !== undefined || !runsFile(pid, (argument) => argument === file)) return [];
     const identity = identify(pid);
     return identity ? [{ ...identity, file }] : [];

@@ -26,7 +26,7 @@ export function identify(pid: number): Identity | undefined {
 }
 
 /** Whether that very process still runs. What is read from a file may be anything. */
-export function isRunning(given: unknown): given is Identity {
+export function isRunning(given: unknown): boolean {
   const { pid, start, exe } = (given ?? {}) as Partial<Record<keyof Identity, unknown>>;
   if (!isPid(pid)) return false;
   const now = identify(pid);
