@@ -61,6 +61,8 @@ CREATE TABLE build_requests (
   retry_infrastructure integer NOT NULL DEFAULT 2,
   retry_failure integer NOT NULL DEFAULT 0,
   lost_after_ms bigint,
+  refusals integer NOT NULL DEFAULT 0,
+  held_back jsonb,
   CONSTRAINT build_requests_pkey PRIMARY KEY (id),
   CONSTRAINT build_requests_result_check CHECK ((result = ANY (ARRAY['cancelled'::text, 'retry'::text, 'exception'::text, 'failure'::text, 'warnings'::text, 'success'::text, 'skipped'::text]))),
   CONSTRAINT build_requests_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'claimed'::text, 'finished'::text]))),
@@ -68,6 +70,7 @@ CREATE TABLE build_requests (
   CONSTRAINT build_requests_farm_version_fkey FOREIGN KEY (farm_version) REFERENCES farm_versions(version),
   CONSTRAINT build_requests_group_id_fkey FOREIGN KEY (group_id) REFERENCES requirement_groups(id)
 ) WITH (fillfactor=80);
+CREATE INDEX build_requests_held_back ON public.build_requests USING btree (group_id, id) WHERE ((state = 'pending'::text) AND (held_back IS NOT NULL));
 CREATE INDEX build_requests_open ON public.build_requests USING btree (builder_id) WHERE (state <> 'finished'::text);
 CREATE INDEX build_requests_queue ON public.build_requests USING btree (group_id, rank, id) WHERE (state = 'pending'::text);
 CREATE INDEX build_requests_unbuilt ON public.build_requests USING btree (builder_id, id) WHERE ((state = 'finished'::text) AND (attempts = 0));
@@ -160,6 +163,7 @@ CREATE TABLE leases (
   cancel jsonb,
   lost_at timestamp with time zone,
   granted_at timestamp with time zone NOT NULL DEFAULT now(),
+  due_at timestamp with time zone,
   CONSTRAINT leases_pkey PRIMARY KEY (build_id),
   CONSTRAINT leases_build_id_fkey FOREIGN KEY (build_id) REFERENCES builds(id),
   CONSTRAINT leases_request_id_fkey FOREIGN KEY (request_id) REFERENCES build_requests(id),
@@ -286,6 +290,15 @@ CREATE TABLE steps (
   CONSTRAINT steps_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'running'::text, 'finished'::text]))),
   CONSTRAINT steps_build_id_fkey FOREIGN KEY (build_id) REFERENCES builds(id)
 ) WITH (fillfactor=60);
+
+CREATE TABLE worker_standings (
+  worker_id uuid NOT NULL,
+  strikes integer NOT NULL,
+  until timestamp with time zone NOT NULL,
+  reason jsonb,
+  CONSTRAINT worker_standings_pkey PRIMARY KEY (worker_id),
+  CONSTRAINT worker_standings_worker_id_fkey FOREIGN KEY (worker_id) REFERENCES workers(id)
+) WITH (fillfactor=50);
 
 CREATE TABLE workers (
   id uuid NOT NULL,

@@ -1,3 +1,4 @@
+import { invariant } from '@impgem/kit';
 import { combine, worse } from '@impgem/pipeline';
 import type { AttemptRef, BuildEvent, Reason } from '@impgem/protocol';
 import {
@@ -189,6 +190,8 @@ function endOf(container: Container | undefined): StepEnding {
   const { killed = false, script: { exit = 0, trouble } = {} } = container ?? {};
   // By an earlier life of the worker, that did not come to say why.
   if (killed) return { result: 'failure' };
+  // Longer than a run lasts.
+  invariant(trouble !== 'endless', 'an endless step has ended');
   if (trouble) return { result: 'exception', reason: { code: trouble, message: 'trouble' } };
   return { result: exit === 0 ? 'success' : 'failure' };
 }

@@ -7,8 +7,8 @@ export interface StepScript {
   writes: { at: number; stream: Exclude<StreamName, 'system'>; bytes: number }[];
   endsAt: number;
   exit: number;
-  /** What the engine does to it instead of an exit. */
-  trouble?: ReasonCode | undefined;
+  /** What the engine does to it instead of an exit; an endless one runs on, and nothing but its master ends it. */
+  trouble?: ReasonCode | 'endless' | undefined;
   /** The first attempts that exit and trouble befall; in later ones all goes well. */
   attempts: number;
 }
@@ -47,7 +47,7 @@ export class Engine {
     const container = {
       startedAt: now,
       script,
-      endsAt: now + script.endsAt,
+      endsAt: now + (script.trouble === 'endless' ? ENDLESS_MS : script.endsAt),
       killed: false,
       removed: false,
     };
@@ -113,7 +113,12 @@ export function drawBuild(chance: Chance): BuildScript {
   return { steps };
 }
 
-const TROUBLES: readonly ReasonCode[] = ['engine-unavailable', 'engine-error', 'worker-error'];
+const TROUBLES = ['engine-unavailable', 'engine-error', 'worker-error', 'endless'] as const;
+/** Longer than any run lasts. */
+const ENDLESS_MS = 30 * 86_400_000;
+
+export const isEndless = ({ steps }: BuildScript): boolean =>
+  steps.some(({ trouble }) => trouble === 'endless');
 
 /** What the steps do in one attempt, the first of which is 1. */
 export function scriptOf({ steps }: BuildScript, attempt: number): BuildScript {

@@ -21,6 +21,7 @@ const SEEN_FLUSH_MS = 20_000;
 const GIVE_BACK_RETRY_MS = 1000;
 const LEASE_LOOK_MS = 5000;
 export const LOST_AFTER_MS = 90_000;
+export const BUILD_GRACE_MS = 60_000;
 const CLOSE_MS = 2000;
 /** Small, so that windows and pauses are met. */
 const WINDOW_BYTES = 1500;
@@ -273,9 +274,15 @@ export class Master {
       if (lost.length > 0) this.referee.losesLeases(this, lost);
       return true;
     };
+    const endOverdue = (db: ModelDatabase) => {
+      const overdue = db.endOverdue(heardMs, BUILD_GRACE_MS, LOST_AFTER_MS);
+      if (overdue.length > 0) this.referee.endsOverdue(this, overdue);
+    };
+    const then = (inTime: boolean) =>
+      inTime ? this.transaction(endOverdue, done, failed) : failed();
     this.transaction(
       (db) => db.forceCancelled(),
-      () => this.transaction(lose, (inTime) => (inTime ? done() : failed()), failed),
+      () => this.transaction(lose, then, failed),
       failed,
     );
   }

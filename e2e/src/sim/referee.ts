@@ -8,7 +8,7 @@ import type {
   ModelWatch,
 } from '@impgem/testkit';
 import { containerKey, writtenBy } from './engine.js';
-import { LOST_AFTER_MS, type Master } from './master.js';
+import { BUILD_GRACE_MS, LOST_AFTER_MS, type Master } from './master.js';
 import type { Machine } from './worker.js';
 import type { World } from './world.js';
 
@@ -92,6 +92,15 @@ export class Referee implements ModelWatch {
   // ── Masters ──
 
   losesLeases(master: Master, lost: readonly ModelLease[]): void {
+    this.#heardFor(master, lost, 'gave up', 0);
+  }
+
+  endsOverdue(master: Master, overdue: readonly ModelLease[]): void {
+    this.#heardFor(master, overdue, 'ended', BUILD_GRACE_MS);
+  }
+
+  /** Only a master that could hear for as long as a worker may be silent, and longer by so much, ends what it has. */
+  #heardFor(master: Master, leases: readonly ModelLease[], did: string, moreMs: number): void {
     const deafUntil = Math.max(
       master.startedAt,
       this.deafUntil.get(master.process.name) ?? 0,
@@ -99,12 +108,12 @@ export class Referee implements ModelWatch {
       master.link.troubleUntil,
     );
     const heardMs = this.world.now - deafUntil;
-    for (const lease of lost) {
-      const after = this.db?.requests.get(lease.request)?.lostAfterMs ?? LOST_AFTER_MS;
+    for (const lease of leases) {
+      const after = moreMs + (this.db?.requests.get(lease.request)?.lostAfterMs ?? LOST_AFTER_MS);
       if (heardMs < after - LOOK_MS)
         this.fail(
           'lease time',
-          `${master.process.name} gave up ${keyOf(lease)} after it could hear for ${Math.round(heardMs / 1000)} s`,
+          `${master.process.name} ${did} ${keyOf(lease)} after it could hear for ${Math.round(heardMs / 1000)} s`,
         );
     }
   }

@@ -6,9 +6,9 @@ import type { BuildPlan } from '@impgem/pipeline';
 import { ModelDatabase } from '@impgem/testkit';
 import { Chance } from './chance.js';
 import { DatabaseServer } from './database-link.js';
-import { drawBuild, scriptOf, type BuildScript } from './engine.js';
+import { drawBuild, isEndless, scriptOf, type BuildScript } from './engine.js';
 import { Faults, type FaultKind } from './faults.js';
-import { Master } from './master.js';
+import { BUILD_GRACE_MS, LOST_AFTER_MS, Master } from './master.js';
 import { Connection } from './network.js';
 import { Referee, Violation } from './referee.js';
 import { HANDSHAKE_MS, Machine, type Dialer, type Surroundings } from './worker.js';
@@ -37,6 +37,9 @@ export interface RunReport {
 /** Everything must be at rest so long after the last trouble, besides the time that the builds themselves take. */
 const REST_MS = 20 * 60_000;
 const LOOK_MS = 5000;
+/** Timeout of the builds that would never end. Workers here know of none, so that their master has to. */
+const TIMEOUT_MS = 60_000;
+const OVERDUE_MS = TIMEOUT_MS + 2 * (BUILD_GRACE_MS + 2 * LOST_AFTER_MS);
 const LABELS = ['a', 'b'];
 
 export class Farm implements Surroundings {
@@ -104,7 +107,10 @@ export class Farm implements Surroundings {
     const open = [...this.server.db.requests.values()].filter(({ state }) => state !== 'finished');
     const each = open.map(({ id, retry: { infrastructure, failure } }) => {
       const steps = this.#scripts.get(id)?.steps ?? [];
-      const once = steps.reduce((sum, { endsAt }) => sum + endsAt, 0);
+      const once = steps.reduce(
+        (sum, { endsAt, trouble }) => sum + (trouble === 'endless' ? OVERDUE_MS : endsAt),
+        0,
+      );
       return once * (infrastructure + failure + 2);
     });
     return each.reduce((sum, ms) => sum + ms, 0);
@@ -201,8 +207,10 @@ export function simulate(seed: number, options: RunOptions = {}): RunReport {
   };
 }
 
-function planOf({ steps }: BuildScript): BuildPlan {
+function planOf(script: BuildScript): BuildPlan {
+  const { steps } = script;
   return {
+    ...(isEndless(script) ? { timeoutMs: TIMEOUT_MS } : {}),
     builder: 'simulated',
     number: 1,
     properties: {},

@@ -6,6 +6,7 @@ export * from './version.js';
 export * from './reasons.js';
 export * from './reason.js';
 export * from './lease.js';
+export * from './standing.js';
 export { decideWorker } from './worker-machine.js';
 export * from './worker-machine-state.js';
 export { acceptWorker, decideMaster } from './master-machine.js';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { DEFAULT_RETRY } from '@impgem/pipeline';
 import { decideClosing, holds, LeaseClock, type AttemptEnd } from './lease.js';
+import { REFUSALS_MOST } from './standing.js';
 
 const END: AttemptEnd = {
   attempts: 0,
@@ -26,7 +27,17 @@ describe('decideClosing', () => {
       { result: 'retry', attempts: 2, counted: false },
       { result: 'retry', requeue: true },
     ],
-    ...['engine-unavailable', 'engine-error', 'worker-error'].map(
+    [
+      'a refusal is tried again, though no attempt is left',
+      { result: 'retry', attempts: 2, counted: false, refusals: REFUSALS_MOST - 2 },
+      { result: 'retry', requeue: true },
+    ],
+    [
+      'the last refusal ends it',
+      { result: 'retry', counted: false, refusals: REFUSALS_MOST - 1 },
+      { result: 'exception', requeue: false },
+    ],
+    ...['engine-unavailable', 'engine-error', 'worker-error', 'build-overdue'].map(
       (code): [string, Partial<AttemptEnd>, { result: string; requeue: boolean }] => [
         `an exception for ${code} is retried`,
         { result: 'exception', reason: reason(code) },

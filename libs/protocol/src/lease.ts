@@ -10,11 +10,15 @@
  * | finished | none | the end of the last attempt, cancel | – |
  *
  * An end is either the build's own (`build.finished` in its journal) or comes from outside: lost, refused, withdrawn,
- * given up by its holder, cancelled by force.
+ * given up by its holder, cancelled by force, overdue.
+ *
+ * Every hand-out counts: as an attempt of the request, or, when the worker refused it, as one of its refusals. What
+ * such an end says of the worker is `markOf`.
  */
 import type { Result, RetryBounds } from '@impgem/pipeline';
 import type { Reason } from './messages.js';
 import { isRetried } from './reasons.js';
+import { markOf, REFUSALS_MOST, type Mark } from './standing.js';
 import type { AttemptRef } from './worker-machine-state.js';
 
 /** What a lease's row says of who may speak for the attempt. */
@@ -44,6 +48,8 @@ export interface AttemptEnd {
   retry: RetryBounds;
   /** False when the attempt never really ran, e.g. it was refused. */
   counted: boolean;
+  /** The worker did not take it: how many hand-outs of the request were refused before. */
+  refusals?: number | undefined;
   /** The holder was silent: until another worker claims the request, it may take the lease back. */
   lost?: boolean | undefined;
 }
@@ -57,35 +63,47 @@ export interface AttemptOutcome {
   counted: 0 | 1;
   /** Counted as failed by the code. */
   failed: 0 | 1;
+  /** Counted as a refusal. */
+  refused: 0 | 1;
+  /** The request waits for a while before this worker may have it again; others may at once. */
+  holdBack: boolean;
+  /** What it says of the worker. */
+  mark: Mark | null;
   /** The lease is kept, marked as lost. */
   lost: boolean;
 }
 
 /** Decides what the end of an attempt means for its request. */
 export function decideClosing(end: AttemptEnd): AttemptOutcome {
-  const { result, reason = null, cancel, attempts, failures, retry } = end;
+  const { result, reason = null, cancel, attempts, failures, retry, refusals } = end;
   const counted = end.counted ? 1 : 0;
   const failed = result === 'failure' ? counted : 0;
-  const base = { counted, failed, lost: false } as const;
+  const refused = refusals === undefined ? 0 : 1;
+  // What the worker never got says nothing of it.
+  const had = end.counted || refused === 1;
+  const base = { counted, failed, refused, mark: had ? markOf(end) : null } as const;
+  const over = { ...base, lost: false, holdBack: false, requeue: false } as const;
+  const again = { ...base, lost: end.lost ?? false, holdBack: had, requeue: true } as const;
   const infrastructure = result === 'retry' || result === 'exception';
   if (cancel && (infrastructure || result === 'cancelled'))
-    return { ...base, result: 'cancelled', reason: cancel, requeue: false };
+    return { ...over, result: 'cancelled', reason: cancel };
   if (result === 'failure') {
     const requeue = !cancel && failures + failed <= retry.failure;
-    return { ...base, result, reason, requeue };
+    return { ...(requeue ? again : over), result, reason };
   }
   const mayHelp = result === 'retry' || (infrastructure && isRetried(reason?.code));
-  if (!mayHelp) return { ...base, result, reason, requeue: false };
+  if (!mayHelp) return { ...over, result, reason };
+  if (refused && (refusals ?? 0) + 1 >= REFUSALS_MOST)
+    return { ...over, result: 'exception', reason: givenUp(reason, REFUSALS_MOST, 'refusal') };
   const spoiled = attempts - failures + counted;
-  /* @flaw retry-unbounded: return { ...base, result, reason, requeue: true }; */
-  if (spoiled <= retry.infrastructure)
-    return { ...base, result, reason, requeue: true, lost: end.lost ?? false };
-  return { ...base, result: 'exception', reason: givenUp(reason, spoiled), requeue: false };
+  /* @flaw retry-unbounded: return { ...again, lost: false, result, reason }; */
+  if (spoiled <= retry.infrastructure) return { ...again, result, reason };
+  return { ...over, result: 'exception', reason: givenUp(reason, spoiled, 'attempt') };
 }
 
-function givenUp(reason: Reason | null, attempts: number): Reason {
+function givenUp(reason: Reason | null, count: number, noun: 'attempt' | 'refusal'): Reason {
   const why = reason ?? { code: 'worker-error', message: 'the worker asked for another attempt' };
-  const many = attempts === 1 ? '1 attempt' : `${attempts} attempts`;
+  const many = `${count} ${noun}${count === 1 ? '' : 's'}`;
   return { code: why.code, message: `${why.message}; given up after ${many}` };
 }
 

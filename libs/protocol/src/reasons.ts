@@ -34,6 +34,11 @@ export const REASONS = {
   draining: { result: 'retry', title: 'the worker is about to stop' },
   stale: { result: 'retry', title: 'the build was handed to another worker' },
   revoked: { result: 'retry', title: "the worker's credential was revoked" },
+  'build-overdue': {
+    result: 'exception',
+    retried: true,
+    title: 'the worker did not end the build at its timeout',
+  },
 } as const;
 
 export type ReasonCode = keyof typeof REASONS;

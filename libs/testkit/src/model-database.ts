@@ -8,6 +8,7 @@ import {
   decideClosing,
   holds,
   keyOf,
+  QUARANTINE_STRIKES,
   REASONS,
   type AttemptEnd,
   type AttemptRef,
@@ -30,10 +31,15 @@ import {
   type ModelWatch,
   type ModelWorker,
 } from './model-rows.js';
+import { holdBack, judge, type ModelMark, type ModelStanding } from './model-standings.js';
 
 const LOST: Reason = { code: 'worker-lost', message: 'the worker went away' };
+const OVERDUE: Reason = { code: 'build-overdue', message: 'the worker did not end it' };
 const CANCEL_DEADLINE_MS = 30_000;
 const ELSEWHERE_MS = 5 * 60_000;
+
+type Ended = Pick<AttemptEnd, 'result'> &
+  Partial<Pick<AttemptEnd, 'reason' | 'counted' | 'lost' | 'refusals'>>;
 
 export class ModelDatabase {
   readonly requests = new Map<number, ModelRequest>();
@@ -41,7 +47,9 @@ export class ModelDatabase {
   /** By request: at most one each. */
   readonly leases = new Map<number, ModelLease>();
   readonly workers = new Map<string, ModelWorker>();
+  readonly standings = new Map<string, ModelStanding>();
   readonly #notified = new Set<ModelChannel>();
+  readonly #marks: ModelMark[] = [];
 
   constructor(
     /** The server's clock, milliseconds. */
@@ -52,7 +60,7 @@ export class ModelDatabase {
   /** Another one of the same rows, without the watch. */
   clone(): ModelDatabase {
     const copy = new ModelDatabase(this.clock);
-    for (const table of ['requests', 'builds', 'leases', 'workers'] as const)
+    for (const table of ['requests', 'builds', 'leases', 'workers', 'standings'] as const)
       for (const [key, row] of this[table])
         (copy[table] as Map<unknown, unknown>).set(key, structuredClone(row));
     return copy;
@@ -155,9 +163,17 @@ export class ModelDatabase {
   /** `only` are the requests that are not locked by somebody else; all when absent. */
   claim(worker: ModelClaimant, limit: number, only?: ReadonlySet<number>): ModelAssignment[] {
     if (!this.#isCurrent(worker)) return [];
+    const now = this.clock();
+    const { strikes = 0, until = 0 } = this.standings.get(worker.id) ?? {};
+    const trial = strikes >= QUARANTINE_STRIKES;
+    const busy = this.liveLeases().some((lease) => lease.worker === worker.id);
+    if (until > now || (trial && busy)) return [];
     const picked = this.pending(worker.labels)
-      .filter(({ id }) => only?.has(id) ?? true)
-      .slice(0, limit);
+      .filter(({ id, heldBack }) => {
+        const held = (heldBack.get(worker.id)?.until ?? 0) > now;
+        return !held && (only?.has(id) ?? true);
+      })
+      .slice(0, trial ? 1 : limit);
     return picked.map((request) => {
       request.state = 'claimed';
       request.epoch += 1;
@@ -187,8 +203,8 @@ export class ModelDatabase {
       const verdict = finished && !lease && done ? 'release' : 'stop';
       return { build, epoch, verdict, seq: 0, cancel: false };
     });
-    for (const lease of leases)
-      if (!kept.has(lease)) this.#close(lease, { result: 'retry', reason: LOST });
+    const gone = leases.filter((lease) => !kept.has(lease));
+    this.#closeAll(gone, { result: 'retry', reason: LOST });
     return verdicts;
   }
 
@@ -198,7 +214,8 @@ export class ModelDatabase {
     if (lease?.worker !== worker) return false;
     const known = REASONS[reason.code as keyof typeof REASONS] as { result: string } | undefined;
     const result = known?.result === 'retry' ? 'retry' : 'exception';
-    this.#close(lease, { result, reason, counted: result !== 'retry' });
+    const { refusals } = this.#request(lease.request);
+    this.#closeAll([lease], { result, reason, counted: result !== 'retry', refusals });
     return true;
   }
 
@@ -209,15 +226,14 @@ export class ModelDatabase {
     const leases = this.liveLeases().filter(
       (lease) => lease.worker === worker.id && !kept.has(lease.build),
     );
-    for (const lease of leases)
-      this.#close(lease, { result: 'retry', reason: LOST, counted: false });
+    this.#closeAll(leases, { result: 'retry', reason: LOST, counted: false });
     return leases.length;
   }
 
   /** Ends all that a worker holds, since it may hold nothing any more. */
   abandon(worker: string, reason: Reason): void {
-    for (const lease of this.liveLeases())
-      if (lease.worker === worker) this.#close(lease, { result: 'retry', reason });
+    const all = this.liveLeases().filter((lease) => lease.worker === worker);
+    this.#closeAll(all, { result: 'retry', reason });
   }
 
   /** `heardMs` is how long the asking master has been hearing; `only` as in `claim`. */
@@ -234,10 +250,8 @@ export class ModelDatabase {
       const silent = !connected.includes(worker) && Math.max(grantedAt, seen) < now - after;
       return silent && heardMs >= after && (only?.has(build) ?? true);
     });
-    for (const lease of lost) {
-      this.watch?.lost(lease);
-      this.#close(lease, { result: 'retry', reason: LOST, lost: true });
-    }
+    for (const lease of lost) this.watch?.lost(lease);
+    this.#closeAll(lost, { result: 'retry', reason: LOST, lost: true });
     return lost;
   }
 
@@ -246,7 +260,25 @@ export class ModelDatabase {
     const overdue = this.liveLeases().filter(
       ({ build, cancel }) => cancel && cancel.deadline < now && (only?.has(build) ?? true),
     );
-    for (const lease of overdue) this.#close(lease, { result: 'cancelled' });
+    this.#closeAll(overdue, { result: 'cancelled' });
+    if (overdue.length > 0) this.#notified.add('lease');
+    return overdue;
+  }
+
+  /** `only` as in `claim`. */
+  endOverdue(
+    heardMs: number,
+    graceMs: number,
+    lostAfterMs: number,
+    only?: ReadonlySet<number>,
+  ): ModelLease[] {
+    const now = this.clock();
+    const overdue = this.liveLeases().filter(({ build, request, dueAt }) => {
+      const spareMs = graceMs + (this.#request(request).lostAfterMs ?? lostAfterMs);
+      return heardMs >= spareMs && dueAt < now - spareMs && (only?.has(build) ?? true);
+    });
+    /* @flaw overdue-kept: return []; */
+    this.#closeAll(overdue, { result: 'exception', reason: OVERDUE });
     if (overdue.length > 0) this.#notified.add('lease');
     return overdue;
   }
@@ -311,6 +343,7 @@ export class ModelDatabase {
       finished.set(build, { lease, end: seq });
       say({ type: 'finished', build, epoch });
     }
+    judge(this.standings, this.#marks.splice(0), this.clock());
     return [...outcomes.values()];
   }
 
@@ -348,10 +381,12 @@ export class ModelDatabase {
     return undefined;
   }
 
-  #close(
-    lease: ModelLease,
-    how: Pick<AttemptEnd, 'result'> & Partial<Pick<AttemptEnd, 'reason' | 'counted' | 'lost'>>,
-  ): void {
+  #closeAll(leases: readonly ModelLease[], how: Ended): void {
+    for (const lease of leases) this.#close(lease, how);
+    judge(this.standings, this.#marks.splice(0), this.clock());
+  }
+
+  #close(lease: ModelLease, how: Ended): void {
     const request = this.#request(lease.request);
     const build = this.#build(lease.build);
     const { attempts, failures, retry } = request;
@@ -372,10 +407,16 @@ export class ModelDatabase {
     }
     request.attempts += closing.counted;
     request.failures += closing.failed;
+    request.refusals += closing.refused;
+    this.#marks.push({ build, mark: closing.mark });
     if (closing.requeue) {
       request.state = 'pending';
+      if (closing.holdBack) holdBack(request, build.worker, this.clock());
       this.#notified.add('queue');
-    } else this.#finishRequest(request, result);
+    } else {
+      request.heldBack.clear();
+      this.#finishRequest(request, result);
+    }
     if (closing.lost) lease.lostAt = this.clock();
     else this.leases.delete(request.id);
   }

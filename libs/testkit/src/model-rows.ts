@@ -15,6 +15,9 @@ export interface ModelRequest {
   epoch: number;
   attempts: number;
   failures: number;
+  refusals: number;
+  /** By worker: how often it came back from it, and until when others are to have it. */
+  heldBack: Map<string, { times: number; until: number }>;
 }
 
 export interface ModelStep {
@@ -35,6 +38,7 @@ export interface ModelBuild {
   readonly attempt: number;
   readonly epoch: number;
   readonly worker: string;
+  readonly createdAt: number;
   state: 'running' | 'cancelling' | 'finished';
   result: Result | null;
   reason: Reason | null;
@@ -50,6 +54,8 @@ export interface ModelLease {
   cancel: { reason: Reason; deadline: number } | null;
   lostAt: number | null;
   grantedAt: number;
+  /** When its build should be over; never for a plan without a timeout. */
+  readonly dueAt: number;
 }
 
 export interface ModelWorker {
@@ -137,6 +143,8 @@ export const newRequest = (id: number, submission: ModelSubmission): ModelReques
   epoch: 0,
   attempts: 0,
   failures: 0,
+  refusals: 0,
+  heldBack: new Map(),
 });
 
 /** A build and its lease, as a claim of the request makes them; the request's epoch is raised already. */
@@ -151,12 +159,21 @@ export function newAttempt(
     build: {
       ...about,
       id,
+      createdAt: now,
       attempt: attempts + 1,
       state: 'running',
       result: null,
       reason: null,
       steps: plan.steps.map(newStep),
     },
-    lease: { ...about, build: id, seq: 0, cancel: null, lostAt: null, grantedAt: now },
+    lease: {
+      ...about,
+      build: id,
+      seq: 0,
+      cancel: null,
+      lostAt: null,
+      grantedAt: now,
+      dueAt: now + (plan.timeoutMs ?? Infinity),
+    },
   };
 }

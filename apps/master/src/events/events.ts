@@ -20,6 +20,8 @@ const EVENT_KINDS = [
   'worker.lost',
   'worker.registered',
   'worker.revoked',
+  'worker.quarantined',
+  'worker.cleared',
   'farm.applied',
 ] as const;
 type EventKind = (typeof EVENT_KINDS)[number];

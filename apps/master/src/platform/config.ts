@@ -30,6 +30,8 @@ export class MasterConfig {
   readonly logLevel: string = 'info';
   /** A worker silent for so long loses its builds. */
   readonly lostAfterMs: number = 90_000;
+  /** So long after its timeout a build is ended that its worker has not ended: what is late may still come in. */
+  readonly buildGraceMs: number = 600_000;
   /** How often workers and master say that they live. */
   readonly heartbeatMs: number = 10_000;
   /** Of the data folder's disk: artifacts leave so many bytes free. */
@@ -129,6 +131,12 @@ export const SETTINGS: Setting[] = [
     meaning: 'seconds of silence after which the builds of a worker are handed to others',
     default: '90',
   },
+  {
+    name: 'IMPGEM_BUILD_GRACE_S',
+    meaning:
+      "seconds beyond a build's timeout, and beyond the silence that its worker may keep, after which the master ends it",
+    default: '600',
+  },
 ];
 
 /** Names of ours belong to the other programs too; only one this near to a setting is taken for a slip. */
@@ -160,6 +168,14 @@ export function readConfig(
     86_400,
     problems,
   );
+  const buildGrace = wholeNumber(
+    'IMPGEM_BUILD_GRACE_S',
+    get('IMPGEM_BUILD_GRACE_S'),
+    600,
+    1,
+    604_800,
+    problems,
+  );
   const minFreeBytes = size('IMPGEM_MASTER_MIN_FREE', get('IMPGEM_MASTER_MIN_FREE'), GiB, problems);
   const host = get('IMPGEM_HOST') ?? '127.0.0.1';
   const tls = readTls(get('IMPGEM_TLS_CERT'), get('IMPGEM_TLS_KEY'), problems);
@@ -183,6 +199,7 @@ export function readConfig(
     trustProxy,
     logLevel,
     lostAfterMs: lostAfter * 1000,
+    buildGraceMs: buildGrace * 1000,
     heartbeatMs: heartbeatFor(lostAfter * 1000),
     minFreeBytes,
     limits: LIMITS,

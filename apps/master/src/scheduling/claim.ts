@@ -3,6 +3,7 @@
  * does not grow with the backlog; parallel claims skip each other's rows.
  */
 import { expand, type BuilderDefinition, type BuildPlan } from '@impgem/pipeline';
+import { QUARANTINE_STRIKES } from '@impgem/protocol';
 import type { Events, NewEvent } from '../events/index.js';
 import { logger, type Transaction } from '../platform/index.js';
 
@@ -20,7 +21,19 @@ export interface Assignment {
   plan: BuildPlan;
 }
 
-interface Picked {
+/** What every row of the answer says. */
+interface Look {
+  locked: number;
+  paused: boolean;
+  /** In its groups wait some that a worker gave back. */
+  heldBack: boolean;
+}
+
+interface Nothing extends Look {
+  id: null;
+}
+
+interface Picked extends Look {
   id: number;
   /** What the build's id will be. */
   build: number;
@@ -32,10 +45,18 @@ interface Picked {
   epoch: number;
   rank: number;
   last_number: number;
-  locked: number;
 }
 
 const log = logger('scheduling');
+
+/** What a claim gave, and whether there is more that this worker may not have yet. */
+export interface Claimed {
+  assignments: Assignment[];
+  /** Some that it is not given now may wait for it. */
+  more: boolean;
+  /** It is given none for now, or one at a time. */
+  paused: boolean;
+}
 
 /** Claims up to `limit` requests, best first. Run it in a transaction of its own. */
 export async function claim(
@@ -43,17 +64,21 @@ export async function claim(
   events: Events,
   worker: Claimant,
   limit: number,
-): Promise<Assignment[]> {
-  const picked = await tx.query<Picked>(PICK, [
+): Promise<Claimed> {
+  const rows = await tx.query<Picked | Nothing>(PICK, [
     worker.labels,
     worker.name,
     limit,
     worker.id,
     worker.connectedAt,
+    QUARANTINE_STRIKES,
   ]);
-  if (picked.length === 0) return [];
-  // Several groups: the rows that were locked beyond the limit were skipped by others, who look again.
-  if ((picked[0]?.locked ?? 0) > picked.length) tx.send('NOTIFY queue');
+  const { paused = false, heldBack = false } = rows[0] ?? {};
+  const about = { paused, more: paused || heldBack };
+  const picked = rows.filter((row): row is Picked => row.id !== null);
+  // The rows that were locked beyond what is taken were skipped by others, who look again.
+  if ((rows[0]?.locked ?? 0) > picked.length) tx.send('NOTIFY queue');
+  if (picked.length === 0) return { assignments: [], ...about };
   const { builds, refused } = render(picked);
   if (builds.length > 0) tx.send(INSERT, [JSON.stringify(builds), worker.id]);
   const news = builds.map(({ request, build, builder, number, attempt }): NewEvent => ({
@@ -65,7 +90,8 @@ export async function claim(
     data: { number, attempt },
   }));
   await events.append(tx, [...news, ...failUnrenderable(tx, refused)]);
-  return builds.map(({ build, epoch, plan }) => ({ build, epoch, plan }));
+  const assignments = builds.map(({ build, epoch, plan }) => ({ build, epoch, plan }));
+  return { assignments, ...about };
 }
 
 interface Rendered {
@@ -122,10 +148,19 @@ function failUnrenderable(tx: Transaction, refused: readonly Unrenderable[]): Ne
   }));
 }
 
+const heldUntil = `(r.held_back->($4::uuid)::text->>'until')::float8`;
+
+// A request that this worker gave back is passed over for a while. There are few of those: a worker that gives many
+// back is given nothing for a while itself.
 const PICK = `
   WITH claimant AS (
-    SELECT id FROM workers
-    WHERE id = $4 AND revoked_at IS NULL AND connected_at = $5 AND disconnected_at IS NULL FOR SHARE
+    SELECT w.id, coalesce(s.strikes, 0) >= $6::int AS trial
+    FROM workers w LEFT JOIN worker_standings s ON s.worker_id = w.id
+    WHERE w.id = $4::uuid AND w.revoked_at IS NULL AND w.connected_at = $5 AND w.disconnected_at IS NULL
+      AND coalesce(s.until <= now(), true)
+      AND NOT (coalesce(s.strikes, 0) >= $6::int AND EXISTS (
+        SELECT 1 FROM leases l WHERE l.worker_id = $4::uuid AND l.lost_at IS NULL))
+    FOR SHARE OF w
   ), fit AS (
     SELECT g.id FROM requirement_groups g CROSS JOIN claimant
     WHERE g.labels <@ $1::text[] AND (g.workers = '{}' OR $2::text = ANY(g.workers))
@@ -133,19 +168,30 @@ const PICK = `
     SELECT head.* FROM fit CROSS JOIN LATERAL (
       SELECT r.id, r.builder_id, r.rank FROM build_requests r
       WHERE r.group_id = fit.id AND r.state = 'pending'
+        AND (r.held_back IS NULL OR coalesce(${heldUntil} <= extract(epoch FROM now()), true))
       ORDER BY r.rank, r.id LIMIT $3 FOR UPDATE SKIP LOCKED) head
   ), picked AS MATERIALIZED (
-    SELECT id, builder_id FROM heads ORDER BY rank, id LIMIT $3
+    SELECT id, builder_id FROM heads ORDER BY rank, id
+    LIMIT CASE WHEN (SELECT trial FROM claimant) THEN 1 ELSE $3 END
   ), numbered AS (
     INSERT INTO builder_numbers AS n (builder_id, last_number)
     SELECT builder_id, count(*) FROM picked GROUP BY builder_id ORDER BY builder_id
     ON CONFLICT (builder_id) DO UPDATE SET last_number = n.last_number + excluded.last_number
-    RETURNING n.builder_id, n.last_number)
-  UPDATE build_requests r SET state = 'claimed', epoch = r.epoch + 1
-  FROM picked p JOIN numbered n ON n.builder_id = p.builder_id JOIN builders b ON b.id = p.builder_id
-  WHERE r.id = p.id
-  RETURNING r.id, nextval('builds_id_seq') AS build, r.builder_id, b.name AS builder, r.definition, r.properties, r.attempts, r.epoch, r.rank,
-            n.last_number, (SELECT count(*) FROM heads) AS locked`;
+    RETURNING n.builder_id, n.last_number
+  ), claimed AS (
+    UPDATE build_requests r SET state = 'claimed', epoch = r.epoch + 1
+    FROM picked p JOIN numbered n ON n.builder_id = p.builder_id JOIN builders b ON b.id = p.builder_id
+    WHERE r.id = p.id
+    RETURNING r.id, nextval('builds_id_seq') AS build, r.builder_id, b.name AS builder, r.definition, r.properties,
+      r.attempts, r.epoch, r.rank, n.last_number)
+  SELECT c.*, (SELECT count(*) FROM heads) AS locked,
+         EXISTS (SELECT 1 FROM worker_standings s
+                 WHERE s.worker_id = $4::uuid AND (s.until > now() OR s.strikes >= $6::int)) AS paused,
+         EXISTS (SELECT 1 FROM fit CROSS JOIN LATERAL (
+                   SELECT 1 FROM build_requests r
+                   WHERE r.group_id = fit.id AND r.state = 'pending' AND r.held_back IS NOT NULL LIMIT 1) held
+                ) AS "heldBack"
+  FROM (VALUES (1)) AS once LEFT JOIN claimed c ON true`;
 
 // A lease that was lost stays until now, since its worker might have come back for it.
 const INSERT = `
@@ -158,10 +204,10 @@ const INSERT = `
     SELECT build, builder_id, number, request, attempt, epoch, $2::uuid, plan, plan->'properties' FROM c
     RETURNING id, request_id, epoch, plan
   ), leased AS (
-    INSERT INTO leases (build_id, request_id, worker_id, epoch)
-    SELECT id, request_id, $2::uuid, epoch FROM made
+    INSERT INTO leases (build_id, request_id, worker_id, epoch, due_at)
+    SELECT id, request_id, $2::uuid, epoch, now() + (plan->>'timeoutMs')::float8 * interval '1 millisecond' FROM made
     ON CONFLICT (request_id) DO UPDATE SET build_id = excluded.build_id, worker_id = excluded.worker_id,
-      epoch = excluded.epoch, seq = 0, cancel = NULL, lost_at = NULL, granted_at = now()
+      epoch = excluded.epoch, seq = 0, cancel = NULL, lost_at = NULL, granted_at = now(), due_at = excluded.due_at
   )
   INSERT INTO steps (build_id, index, name, kind)
   SELECT made.id, step.n - 1, step.s->>'name', step.s->>'kind'

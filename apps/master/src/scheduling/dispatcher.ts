@@ -47,6 +47,12 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   #lookAtAll = true;
   /** Those for whom a claim found less than was asked for, as it does for a connection that is not in force any more. */
   readonly #unserved = new WeakSet<Taker>();
+  /**
+   * Those that a claim gave less than was asked for, though there may be more: until the next look a worker is not
+   * asked again for the groups that it may not have all of, and one that is given nothing for a while not at all.
+   */
+  readonly #heldBack = new Map<number, Set<Taker>>();
+  readonly #paused = new Set<Taker>();
   /** What the groups seen so far require, which never changes. */
   readonly #groups = new Map<number, Group>();
   /** Those for whom a claim failed: it may be committed all the same. */
@@ -99,6 +105,8 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   leave(taker: Taker): void {
+    this.#paused.delete(taker);
+    for (const takers of this.#heldBack.values()) takers.delete(taker);
     if (this.#takers.get(taker.claimant.id) !== taker) return;
     this.#takers.delete(taker.claimant.id);
     if (this.#unserved.has(taker)) this.#lookAgain();
@@ -111,6 +119,8 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
 
   #lookAgain(): void {
     this.#lookAtAll = true;
+    this.#heldBack.clear();
+    this.#paused.clear();
     this.wake();
   }
 
@@ -137,7 +147,8 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   async #pass(): Promise<void> {
     for (const taker of this.#doubtful) await this.#withdraw(taker);
     if (!this.#lookAtAll && this.#told.size + this.#waiting.size === 0) return;
-    const free = () => [...this.#takers.values()].filter((taker) => taker.credit() > 0);
+    const free = () =>
+      [...this.#takers.values()].filter((taker) => taker.credit() > 0 && !this.#paused.has(taker));
     if (free().length === 0) return;
     await this.#look();
     // One each at first, so that few builds spread over many workers; then more at a time.
@@ -148,7 +159,12 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
         const groups = this.#servable(taker);
         const limit = Math.min(taker.credit(), takers.length === 1 ? CLAIM_LIMIT : share);
         if (groups.length === 0 || limit <= 0) continue;
-        if ((await this.#handOut(taker, limit)) >= limit) continue;
+        const { count, more } = await this.#handOut(taker, limit);
+        if (count >= limit) continue;
+        if (more) {
+          this.#putOff(taker, groups);
+          continue;
+        }
         for (const id of groups) this.#waiting.delete(id);
         // Others may be served where this connection, since it has ended, was not.
         if (this.#takers.get(taker.claimant.id) === taker) this.#unserved.add(taker);
@@ -157,11 +173,22 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
     }
   }
 
+  /** Until the next look this worker is not asked again for what it may not have now; others are. */
+  #putOff(taker: Taker, groups: readonly number[]): void {
+    for (const id of groups) {
+      const takers = this.#heldBack.get(id) ?? new Set();
+      this.#heldBack.set(id, takers.add(taker));
+    }
+  }
+
   /** Learns in which groups requests may wait by now. */
   async #look(): Promise<void> {
     const told = [...this.#told];
     this.#told.clear();
-    for (const id of told) this.#waiting.add(id);
+    for (const id of told) {
+      this.#waiting.add(id);
+      this.#heldBack.delete(id);
+    }
     if (!this.#lookAtAll && told.every((id) => this.#groups.has(id))) return;
     this.#lookAtAll = false;
     try {
@@ -178,18 +205,21 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
   }
 
   /** The groups in which something may wait for this worker. */
-  #servable({ claimant }: Taker): number[] {
+  #servable(taker: Taker): number[] {
+    const { claimant } = taker;
     return [...this.#waiting].filter((id) => {
       const group = this.#groups.get(id);
-      return group !== undefined && fits(group, claimant);
+      return group !== undefined && fits(group, claimant) && !this.#heldBack.get(id)?.has(taker);
     });
   }
 
-  async #handOut(taker: Taker, limit: number): Promise<number> {
+  async #handOut(taker: Taker, limit: number): Promise<{ count: number; more: boolean }> {
     const { claimant } = taker;
     const news = this.#leaseNews;
     this.#doubtful.add(taker);
-    const assignments = await this.db.transaction((tx) => claim(tx, this.events, claimant, limit));
+    const { assignments, more, paused } = await this.db.transaction((tx) =>
+      claim(tx, this.events, claimant, limit),
+    );
     this.#doubtful.delete(taker);
     for (const { build, epoch } of assignments)
       log.debug({ build, epoch, worker: claimant.name }, 'assigned');
@@ -202,7 +232,9 @@ export class Dispatcher implements OnApplicationBootstrap, BeforeApplicationShut
       this.#takers.delete(claimant.id);
       this.#takers.set(claimant.id, taker);
     }
-    return assignments.length;
+    // Its connection may have ended meanwhile; then there is nothing to remember.
+    if (paused && this.#takers.get(claimant.id) === taker) this.#paused.add(taker);
+    return { count: assignments.length, more };
   }
 
   /** Gives back what was claimed for a worker without our knowing. */

@@ -12,13 +12,15 @@ import { Leases } from './leases.js';
 const log = logger('scheduling');
 
 /**
- * Ends what nobody else will end: builds of workers that are not heard of, and cancels that nobody answers.
+ * Ends what nobody else will end: builds of workers that are not heard of, cancels that nobody answers, and builds that
+ * their workers keep beyond their timeout.
  * The time of a lease counts only while a master can hear its worker (`LeaseClock`), so this looks often.
  */
 @Injectable()
 export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShutdown {
   readonly #everyMs: number;
   readonly #lostAfterMs: number;
+  readonly #graceMs: number;
   readonly #clock: LeaseClock;
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
@@ -30,6 +32,7 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
     config: MasterConfig,
   ) {
     this.#lostAfterMs = config.lostAfterMs;
+    this.#graceMs = config.buildGraceMs;
     this.#everyMs = Math.min(5000, Math.max(100, config.lostAfterMs / 10));
     this.#clock = new LeaseClock(this.#everyMs);
   }
@@ -62,10 +65,19 @@ export class LeaseSweep implements OnApplicationBootstrap, BeforeApplicationShut
       });
       for (const { build, epoch, worker } of lost)
         log.warn({ build, epoch, worker }, 'the worker is lost; its build goes to another');
+      await this.#endOverdue(heardMs);
     } catch (error) {
       this.#clock.failed();
       if (!isOutage(error)) log.error({ err: error }, 'cannot look after leases');
     }
+  }
+
+  async #endOverdue(heardMs: number): Promise<void> {
+    const overdue = await this.db.transaction((tx) =>
+      this.leases.endOverdue(tx, heardMs, this.#graceMs, this.#lostAfterMs),
+    );
+    for (const { build, epoch, worker } of overdue)
+      log.warn({ build, epoch, worker }, 'the build is long over its timeout; ended by force');
   }
 }
 

@@ -17,6 +17,7 @@ export interface Lease {
   cancel: { reason: Reason } | null;
   attempts: number;
   failures: number;
+  refused: number;
   retry: RetryBounds;
   builder: string;
   worker: string;
@@ -113,9 +114,10 @@ export class Leases {
     const known = REASONS[reason.code as keyof typeof REASONS];
     const result = known?.result === 'retry' ? 'retry' : 'exception';
     const ending = ended(result, reason.code, reason.message)(lease);
-    // What no retry mends counts, or a worker that never accepts would be asked for ever.
+    // What no retry mends counts as an attempt; the rest as a refusal, of which there may be more.
     const counted = result !== 'retry';
-    await this.events.append(tx, closeAttempts(tx, [{ ...ending, counted }]));
+    const refusals = lease.refused;
+    await this.events.append(tx, closeAttempts(tx, [{ ...ending, counted, refusals }]));
     return true;
   }
 
@@ -180,6 +182,28 @@ export class Leases {
     );
     if (overdue.length === 0) return [];
     const endings = overdue.map(ended('cancelled', 'cancelled', 'cancelled'));
+    await this.events.append(tx, closeAttempts(tx, endings));
+    tx.send('NOTIFY lease');
+    return overdue;
+  }
+
+  /**
+   * Ends the builds that their workers have not ended so long after their timeout, and has those told to stop. A
+   * worker that was away, or that no master could hear, may still deliver an end from the time before: it is given
+   * `graceMs` for that, and as long as it may be silent.
+   */
+  async endOverdue(
+    tx: Transaction,
+    heardMs: number,
+    graceMs: number,
+    lostAfterMs: number,
+  ): Promise<Lease[]> {
+    const overdue = await tx.query<Lease>(OVERDUE, [heardMs, graceMs, lostAfterMs]);
+    if (overdue.length === 0) return [];
+    const endings = overdue.map((lease): Ending => {
+      const message = `worker ${lease.worker} did not end it ${Math.round(graceMs / 1000)} s after its timeout`;
+      return ended('exception', 'build-overdue', message)(lease);
+    });
     await this.events.append(tx, closeAttempts(tx, endings));
     tx.send('NOTIFY lease');
     return overdue;
@@ -261,7 +285,7 @@ function ended(result: Ending['result'], code: string, message: string) {
 }
 
 const COLUMNS = `
-  l.build_id AS build, l.epoch, l.request_id AS request, l.seq, l.cancel, r.attempts, r.failures,
+  l.build_id AS build, l.epoch, l.request_id AS request, l.seq, l.cancel, r.attempts, r.failures, r.refusals AS refused,
   jsonb_build_object('infrastructure', r.retry_infrastructure, 'failure', r.retry_failure) AS retry,
   b.name AS builder, w.name AS worker`;
 const FROM = `
@@ -281,6 +305,12 @@ const LOSE = `
     AND greatest(l.granted_at, w.last_seen_at)
         < now() - coalesce(r.lost_after_ms, $2::float8) * interval '1 millisecond'
   ${LOCKED} SKIP LOCKED FOR SHARE OF w SKIP LOCKED`;
+
+const OVERDUE = `
+  SELECT ${COLUMNS} ${FROM}
+    AND $1::float8 >= $2::float8 + coalesce(r.lost_after_ms, $3::float8)
+    AND l.due_at < now() - ($2::float8 + coalesce(r.lost_after_ms, $3::float8)) * interval '1 millisecond'
+  ${LOCKED} SKIP LOCKED`;
 
 const CANCEL = `
   WITH asked AS (

@@ -20,9 +20,10 @@ import type { IngestItem } from '../journal/ingest.js';
 import type { Tx } from '../platform/index.js';
 import { markConnected, markDeparted, markDraining, markSeen } from '../workers/worker-rows.js';
 import type { Claimant } from './claim.js';
-import { TestFarm } from './testing.js';
+import { BUILD_TIMEOUT_MS, TestFarm } from './testing.js';
 
 const LOST_AFTER_MS = 90_000;
+const GRACE_MS = 45_000;
 const TURN_MS = 20_000;
 const STEPS = ['one', 'two'];
 const LABELS = [['a', 'b'], ['a'], []];
@@ -45,6 +46,7 @@ type Command =
   | { kind: 'refuse'; build: number; stale: boolean; busy: boolean }
   | { kind: 'withdraw'; worker: number; keeps: boolean[]; old: boolean }
   | { kind: 'lose'; connected: number[]; heard: number }
+  | { kind: 'overdue'; heard: number }
   | { kind: 'force' }
   | { kind: 'cancel'; request: number }
   | { kind: 'batch'; records: RecordDraw[] };
@@ -135,6 +137,10 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     }),
   },
   fc.record({ kind: fc.constant('force' as const) }),
+  fc.record({
+    kind: fc.constant('overdue' as const),
+    heard: fc.integer({ min: 5, max: 12 }),
+  }),
   {
     weight: 2,
     arbitrary: fc.record({ kind: fc.constant('cancel' as const), request: fc.nat(30) }),
@@ -202,7 +208,9 @@ class Pair {
   private constructor(private readonly farm: TestFarm) {}
 
   static async open(farm: TestFarm): Promise<Pair> {
-    await farm.db.query('TRUNCATE build_requests, builds, workers, events, log_chunks CASCADE');
+    await farm.db.query(
+      'TRUNCATE build_requests, builds, workers, worker_standings, events, log_chunks CASCADE',
+    );
     const pair = new Pair(farm);
     for (const labels of LABELS) {
       const id = randomUUID();
@@ -267,7 +275,8 @@ class Pair {
     const builder = `b${labels.length}`;
     const sql = await this.farm.submit({ ...about, builder, priority, steps: STEPS });
     const rank = this.requests.length - priority * 600_000;
-    const plan = { steps: STEPS.map((name) => ({ name, kind: 'run' })) } as unknown as BuildPlan;
+    const steps = STEPS.map((name) => ({ name, kind: 'run' }));
+    const plan = { steps, timeoutMs: BUILD_TIMEOUT_MS } as unknown as BuildPlan;
     this.requests.push({ sql, model: this.model.submit({ ...about, plan, rank }) });
   }
 
@@ -280,6 +289,7 @@ class Pair {
          cancel = jsonb_set(cancel, '{deadline}', to_jsonb((cancel->>'deadline')::timestamptz - ${back}))`,
       [ms],
     );
+    await this.farm.pass(ms);
   }
 
   // ── Commands ──
@@ -315,6 +325,8 @@ class Pair {
             ),
           model: (db, answer) => keysIn(db.forceCancelled(buildsOf(db, answer))),
         };
+      case 'overdue':
+        return this.#overdue(command.heard * TURN_MS);
       case 'cancel':
         return this.#cancel(command.request);
       case 'batch':
@@ -481,6 +493,18 @@ class Pair {
     };
   }
 
+  #overdue(heardMs: number): Act {
+    return {
+      said: `end what is overdue after ${heardMs}`,
+      sql: () =>
+        this.farm.db.transaction(async (tx) =>
+          this.#keysOf(await this.farm.leases.endOverdue(tx, heardMs, GRACE_MS, LOST_AFTER_MS)),
+        ),
+      model: (db, answer) =>
+        keysIn(db.endOverdue(heardMs, GRACE_MS, LOST_AFTER_MS, buildsOf(db, answer))),
+    };
+  }
+
   #cancel(n: number): Act {
     const request = pick(this.requests, n) ?? { sql: 0, model: 0 };
     const reason = { code: 'cancelled', message: 'no need' };
@@ -571,9 +595,8 @@ class Pair {
   async #rows(): Promise<unknown> {
     const { db } = this.farm;
     const numbers = new Map(this.requests.map(({ sql, model }) => [sql, model]));
-    const [requests, builds, steps, chunks, leases, workers] = await Promise.all(
-      ROWS.map((sql) => db.query<Record<string, unknown>>(sql)),
-    );
+    const [requests, builds, steps, chunks, leases, workers, heldBack, standings] =
+      await Promise.all(ROWS.map((sql) => db.query<Record<string, unknown>>(sql)));
     const number = (row: Record<string, unknown>) => {
       const { request, ...rest } = row;
       return { key: `${numbers.get(request as number)}`, ...rest };
@@ -588,13 +611,15 @@ class Pair {
       steps: (steps ?? []).map(attempt).sort(byKey),
       chunks: (chunks ?? []).map(attempt).sort(byKey),
       leases: (leases ?? []).map(attempt).sort(byKey),
+      heldBack: (heldBack ?? []).map(number).sort(byKey),
+      standings: standings ?? [],
       workers: (workers ?? []).toSorted((a, b) => String(a['id']).localeCompare(String(b['id']))),
     };
   }
 }
 
 const ROWS = [
-  `SELECT id AS request, state, result, epoch AS epochs, attempts, failures FROM build_requests`,
+  `SELECT id AS request, state, result, epoch AS epochs, attempts, failures, refusals FROM build_requests`,
   `SELECT request_id AS request, epoch, attempt, worker_id AS worker, state, result, reason->>'code' AS reason
    FROM builds`,
   `SELECT b.request_id AS request, b.epoch, s.index, s.state, s.result, s.reason->>'code' AS reason,
@@ -605,6 +630,10 @@ const ROWS = [
   `SELECT request_id AS request, epoch, worker_id AS worker, seq, cancel IS NOT NULL AS cancel,
           lost_at IS NOT NULL AS lost FROM leases`,
   `SELECT id, disconnected_at IS NULL AS connected, draining FROM workers`,
+  `SELECT r.id AS request, each.k AS worker, (each.v->>'times')::int AS times
+   FROM build_requests r CROSS JOIN LATERAL jsonb_each(r.held_back) AS each(k, v) WHERE r.state <> 'finished'
+   ORDER BY each.k COLLATE "C"`,
+  `SELECT worker_id::text AS worker, strikes FROM worker_standings ORDER BY worker_id::text COLLATE "C"`,
 ];
 
 const reasonOf = (row: { reason: { code: string } | null }) => row.reason?.code ?? null;
@@ -621,13 +650,14 @@ function rowsOf(db: ModelDatabase): unknown {
   const builds = [...db.builds.values()].map((build) => ({ ...build, key: attemptKey(build) }));
   return {
     requests: [...db.requests.values()]
-      .map(({ id, state, result, epoch, attempts, failures }) => ({
+      .map(({ id, state, result, epoch, attempts, failures, refusals }) => ({
         key: `${id}`,
         state,
         result,
         epochs: epoch,
         attempts,
         failures,
+        refusals,
       }))
       .sort(byKey),
     builds: builds
@@ -662,6 +692,16 @@ function rowsOf(db: ModelDatabase): unknown {
         return { key: attemptKey(lease), worker, seq, cancel, lost };
       })
       .sort(byKey),
+    heldBack: [...db.requests.values()]
+      .flatMap(({ id, state, heldBack }) =>
+        [...heldBack].flatMap(([worker, { times }]) =>
+          state === 'finished' ? [] : [{ key: `${id}`, worker, times }],
+        ),
+      )
+      .sort((a, b) => byKey(a, b) || byKey({ key: a.worker }, { key: b.worker })),
+    standings: [...db.standings]
+      .map(([worker, { strikes }]) => ({ worker, strikes }))
+      .sort((a, b) => byKey({ key: a.worker }, { key: b.worker })),
     workers: [...db.workers]
       .map(([id, { disconnectedAt, draining }]) => {
         const connected = disconnectedAt === null;

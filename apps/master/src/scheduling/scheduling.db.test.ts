@@ -168,7 +168,10 @@ describe('an attempt that ends early', () => {
     expect(await refuse(held(assignment))).toBe(false);
     expect(await farm.request(request)).toMatchObject({ state: 'pending', attempts: 0, epoch: 1 });
     expect(await farm.build(assignment?.build ?? 0)).toMatchObject({ result: 'retry', reason });
-    expect((await farm.claim(worker))[0]).toMatchObject({ epoch: 2 });
+    // Any other worker may have it at once.
+    expect(await farm.claim(worker)).toEqual([]);
+    const [again] = await farm.claim(await farm.worker('not-busy'));
+    expect(again).toMatchObject({ epoch: 2 });
   });
 
   it('is tried again as its builder says, each time as a build of its own', async () => {
@@ -192,6 +195,7 @@ describe('an attempt that ends early', () => {
     };
     const first = await fail();
     expect(await farm.request(request)).toMatchObject({ state: 'pending', attempts: 1 });
+    await farm.pass(5000);
     const second = await fail();
     expect(second).not.toBe(first);
     expect(await farm.request(request)).toMatchObject({
@@ -585,7 +589,8 @@ describe('the dispatcher', () => {
       listen: farm.db.listen.bind(farm.db),
       async transaction<T>(run: (tx: Tx) => Promise<T>): Promise<T> {
         const result = await farm.db.transaction(run);
-        if (losesAnswer && Array.isArray(result) && result.length > 0) {
+        const { assignments = [] } = result as { assignments?: unknown[] };
+        if (losesAnswer && assignments.length > 0) {
           losesAnswer = false;
           throw new FarmError('database-unavailable', 'the connection broke during COMMIT');
         }

@@ -10,6 +10,9 @@ import { LeaseSweep } from './lease-sweep.js';
 import { Leases } from './leases.js';
 import { Queue } from './queue.js';
 
+/** Of the builds that are submitted here. */
+export const BUILD_TIMEOUT_MS = 60_000;
+
 export interface SubmitOptions {
   builder?: string;
   labels?: string[];
@@ -79,7 +82,7 @@ export class TestFarm {
       workers,
       env: {},
       properties: {},
-      timeoutMs: 60_000,
+      timeoutMs: BUILD_TIMEOUT_MS,
       image: 'busybox',
       steps: steps.map((name) => ({ name, run: 'true', env: {} })),
       artifacts: [],
@@ -104,8 +107,25 @@ export class TestFarm {
     return submitted.id;
   }
 
-  claim(worker: Claimant, limit = 1): Promise<Assignment[]> {
-    return this.db.transaction((tx) => claim(tx, this.events, worker, limit));
+  async claim(worker: Claimant, limit = 1): Promise<Assignment[]> {
+    const { assignments } = await this.db.transaction((tx) =>
+      claim(tx, this.events, worker, limit),
+    );
+    return assignments;
+  }
+
+  /** Time goes by, for what workers are not given yet. */
+  async pass(ms: number): Promise<void> {
+    await this.db.query(
+      `UPDATE build_requests SET held_back = (
+         SELECT jsonb_object_agg(k, v || jsonb_build_object('until', (v->>'until')::float8 - $1::float8 / 1000))
+         FROM jsonb_each(held_back) AS each(k, v)) WHERE held_back IS NOT NULL`,
+      [ms],
+    );
+    const back = `$1::float8 * interval '1 millisecond'`;
+    await this.db.query(`UPDATE worker_standings SET until = until - ${back}`, [ms]);
+    await this.db.query(`UPDATE builds SET created_at = created_at - ${back}`, [ms]);
+    await this.db.query(`UPDATE leases SET due_at = due_at - ${back}`, [ms]);
   }
 
   /** The single row of a statement. */

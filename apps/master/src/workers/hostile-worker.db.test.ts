@@ -132,6 +132,31 @@ describe('a hostile worker', () => {
     expect((await master.call('GET', '/health/ready')).status).toBe(200);
   });
 
+  it('that gives every build back gets few, and others get them', async () => {
+    const source = `builders: { b: { image: busybox, steps: [{ name: one, run: 'true' }] } }`;
+    await master.call('PUT', '/api/v1/farm', { json: { source } });
+    const hostile = await connect((await newWorker()).token);
+    await hostile.hello();
+    hostile.socket.on('message', (data) => {
+      const message = JSON.parse(String(data)) as { type: string; build: number; epoch: number };
+      if (message.type !== 'assign') return;
+      const { build, epoch } = message;
+      const reason = { code: 'draining', message: 'not me' };
+      hostile.send({ type: 'refuse', build, epoch, reason });
+      hostile.send({ type: 'credit', add: 1 });
+    });
+    hostile.send({ type: 'credit', add: 1 });
+    const { id: request } = await ask<{ id: number }>('/build-requests', { builder: 'b' });
+    await hostile.next('assign');
+    const good = await connect((await newWorker()).token);
+    await good.hello();
+    good.send({ type: 'credit', add: 1 });
+    expect((await good.next('assign')).epoch).toBe(2);
+    const answer = await master.call('GET', `/api/v1/build-requests/${request}`);
+    const { builds } = (await answer.json()) as { builds: object[] };
+    expect(builds).toMatchObject([{ result: 'retry' }, { result: null }]);
+  });
+
   it('has a few connections at once, not the places of all', async () => {
     const { token } = await newWorker();
     for (let count = 0; count < 8; count++) await connect(token);

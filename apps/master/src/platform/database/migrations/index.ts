@@ -5,6 +5,7 @@ import { Retry1764300000000 } from './1764300000000-retry.js';
 import { Retention1764400000000 } from './1764400000000-retention.js';
 import { SmallBlobs1764500000000 } from './1764500000000-small-blobs.js';
 import { Spooled1764600000000 } from './1764600000000-spooled.js';
+import { Standings1764700000000 } from './1764700000000-standings.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -15,4 +16,5 @@ export const MIGRATIONS = [
   Retention1764400000000,
   SmallBlobs1764500000000,
   Spooled1764600000000,
+  Standings1764700000000,
 ];
