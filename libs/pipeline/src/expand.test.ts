@@ -127,11 +127,28 @@ describe('resolveProperties', () => {
     [{ repo: 'x'.repeat(1025) }, 'invalid-property', 'properties.repo', 'more than 1024'],
     [{ repo: 'a\0b' }, 'invalid-property', 'properties.repo', 'NUL'],
     [{ repo: '../../x' }, 'invalid-property', 'properties', 'leaves the workspace'],
+    [{ suite: '\ud83d' }, 'invalid-property', 'properties.suite', 'surrogate'],
     [{ ref: '--upload-pack=x' }, 'invalid-property', 'properties', 'not a branch, tag or commit'],
     [{ ['__proto__']: 'x' }, 'undeclared-property', 'properties.__proto__', 'no property'],
   ])('refuses %j', (given, code, path, message) => {
     const { problems } = resolveProperties(FULL, given);
     expect(problems).toEqual([{ code, path, message: expect.stringContaining(message) }]);
+  });
+
+  it('takes no credentials for the address of the source from a value', () => {
+    const open = read(
+      "builders: { b: { source: '${{ properties.url }}', properties: { url: null }, steps: [{ run: x }] } }",
+    );
+    const { problems } = resolveProperties(open, { url: 'https://me:s3cret@host/x' });
+    expect(problems).toMatchObject([{ code: 'invalid-property' }]);
+    expect(problems[0]?.message).toMatch(/ssh key/);
+    expect(problems[0]?.message).not.toContain('s3cret');
+  });
+
+  it('expands what was applied before credentials were refused', () => {
+    const old = { ...FULL, source: { git: 'https://me:${{ properties.repo }}@host/x.git' } };
+    const plan = expand(old, { name: 'b', number: 1, properties: { repo: 't', ref: 'main' } });
+    expect(plan.source?.git).toBe('https://me:t@host/x.git');
   });
 
   it('asks for a required one', () => {

@@ -8,6 +8,8 @@ import {
 } from './expressions.js';
 import type { BuildPlan, PlannedSource, PlannedStep } from './plan.js';
 import {
+  addressProblem,
+  credentialProblem,
   gitProblem,
   imageProblem,
   propertyVariable,
@@ -125,7 +127,9 @@ class Renderer {
   }
 
   source({ git, ref }: PlannedSource): PlannedSource {
-    const address = this.text('source', git, gitProblem);
+    // A file that was applied before credentials were refused builds on; those of a property's value are new.
+    const isOld = credentialProblem(git) !== undefined;
+    const address = this.text('source', git, isOld ? addressProblem : gitProblem);
     return ref === undefined
       ? { git: address }
       : { git: address, ref: this.text('source.ref', ref, refProblem) };

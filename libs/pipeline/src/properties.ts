@@ -1,3 +1,4 @@
+import { cutText } from '@impgem/kit';
 import type { BuilderDefinition } from './definition.js';
 import { tryExpand } from './expand.js';
 import { nearest } from './nearest.js';
@@ -49,7 +50,7 @@ export function resolveProperties(
 
 function undeclared(name: string, names: string[]): string {
   const near = nearest(name, names);
-  const shown = name.length > 80 ? `${name.slice(0, 77)}...` : name;
+  const shown = cutText(name, 80, '...');
   if (near !== undefined) return `the builder has no property ${shown}; did you mean ${near}?`;
   const all = names.length > 0 ? `it has ${names.join(', ')}` : 'it has none';
   return `the builder has no property ${shown}; ${all}`;
@@ -64,7 +65,8 @@ function valueProblem(
     return required ? 'it must be given, and not be empty' : notAChoice(value, choices);
   if (typeof value !== 'string') return 'the value must be a text';
   if (value.length > MAX_PROPERTY) return `the value has more than ${MAX_PROPERTY} characters`;
-  if (value.includes('\0')) return 'the value has a NUL character in it';
+  if (/\0|\p{Surrogate}/u.test(value))
+    return 'the value has a NUL character or half of a surrogate pair in it';
   return notAChoice(value, choices);
 }
 

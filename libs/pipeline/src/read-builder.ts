@@ -1,3 +1,4 @@
+import { cutText } from '@impgem/kit';
 import {
   DEFAULT_RETRY,
   type BuilderDefinition,
@@ -22,6 +23,7 @@ import {
 import { planSizeProblem } from './expand.js';
 import type { FileProblem, Place } from './problem.js';
 import {
+  credentialProblem,
   gitProblem,
   globProblem,
   imageProblem,
@@ -105,6 +107,8 @@ export class BuilderReader {
     if (!source) return {};
     const at = typeof raw.source === 'string' ? ['source'] : ['source', 'git'];
     const git = this.#text(at, source.git, gitProblem) ?? '';
+    const credentials = hasExpression(git) ? credentialProblem(git) : undefined;
+    if (credentials) this.#say(at, credentials);
     const ref = this.#text(['source', 'ref'], source.ref, refProblem);
     return { source: { git, ...given({ ref }) } };
   }
@@ -113,19 +117,22 @@ export class BuilderReader {
     const taken = new Map<string, string>();
     if (builder.source) taken.set('checkout', 'by the farm, for the source');
     if (builder.artifacts?.length) taken.set('artifacts', 'by the farm, for the artifacts');
-    return builder.steps.map((step, index) => {
-      const at = ['steps', index];
-      const read = this.#step(step, at);
-      const by = taken.get(read.name);
-      const spot = step.name === undefined ? at : [...at, 'name'];
+    builder.steps.forEach(({ name }, index) => {
+      if (name === undefined || name === null) return;
+      const by = taken.get(name);
+      const place = ['steps', index, 'name'];
       if (by !== undefined)
-        this.#say(spot, `the name ${read.name} is taken ${by}; give each step a name of its own`);
-      taken.set(read.name, by ?? `by step ${index + 1}`);
-      return read;
+        this.#say(place, `the name ${name} is taken ${by}; give each step a name of its own`);
+      taken.set(name, by ?? `by step ${index + 1}`);
     });
+    // What people say goes before what is made up, wherever it stands.
+    const names = new Set(taken.keys());
+    return builder.steps.map((step, index) =>
+      this.#step(step, step.name ?? defaultName(step.run, names), ['steps', index]),
+    );
   }
 
-  #step(step: StepInFile, at: Place): StepDefinition {
+  #step(step: StepInFile, name: string, at: Place): StepDefinition {
     if (hasExpression(step.run))
       this.#say(
         [...at, 'run'],
@@ -137,8 +144,7 @@ export class BuilderReader {
     if (step.run.includes('\0')) this.#say([...at, 'run'], 'run has a NUL character in it');
     if (step.run.trim() === '')
       this.#say([...at, 'run'], 'run is empty: say what the step shall do');
-    const name = step.name ?? (step.run.trim().split('\n')[0] ?? '').trim().slice(0, 60);
-    this.#plain([...at, 'name'], name);
+    if (step.name) this.#plain([...at, 'name'], name);
     const image = this.#text([...at, 'image'], step.image, imageProblem);
     const workdir = this.#text([...at, 'workdir'], step.workdir, workdirProblem);
     const timeoutMs = this.#timeout([...at, 'timeout'], step.timeout);
@@ -281,6 +287,28 @@ export class BuilderReader {
     else if (ms > MAX_TIMEOUT_MS) this.#say(at, 'no duration is longer than 7d');
     return ms;
   }
+}
+
+/** UTF-16 units of a name that is made up. */
+const DEFAULT_NAME = 60;
+
+/** The first line of what a step runs, cut; a number is put behind it when another step has the name. */
+function defaultName(run: string, taken: Set<string>): string {
+  const line = run
+    .trim()
+    .split(/[\r\n\u2028\u2029]/, 1)
+    .join('')
+    // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+    .replaceAll(/[\u0000-\u001f\u007f-\u009f]+/g, ' ');
+  // a line of such characters alone is no name
+  const first = cutText(line.trim(), DEFAULT_NAME).trim() || 'step';
+  let name = first;
+  for (let n = 2; taken.has(name); n += 1) {
+    const ending = ` (${n})`;
+    name = cutText(first, DEFAULT_NAME - ending.length).trimEnd() + ending;
+  }
+  taken.add(name);
+  return name;
 }
 
 /** Without the keys that are undefined: absent and undefined are not the same once stored as JSON. */

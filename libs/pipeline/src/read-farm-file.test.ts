@@ -374,6 +374,72 @@ describe('readFarmFile', () => {
     ]);
   });
 
+  it('makes default names unique, of whole characters, and lets those that are said go first', () => {
+    const long = 'echo a long line that does the same as another up to its sixtieth character';
+    const runs = [
+      `${long} one`,
+      `${long} two`,
+      'make',
+      'make',
+      'make\n# more',
+      `${'x'.repeat(59)}😀 end`,
+      `${'漢'.repeat(59)}e\u0301`,
+      'checkout',
+      'a\u001b[31mb\r',
+      '\u0085',
+    ].map((run) => ({ run }));
+    const steps = [...runs, { name: 'make (2)', run: 'x' }];
+    const { farm, problems } = readFarmFile(
+      JSON.stringify({ builders: { b: { source: 'x', steps } } }),
+    );
+    expect(problems).toEqual([]);
+    expect(farm?.builders.get('b')?.steps.map(({ name }) => name)).toEqual([
+      long.slice(0, 60).trim(),
+      `${long.slice(0, 56).trim()} (2)`,
+      'make',
+      'make (3)',
+      'make (4)',
+      'x'.repeat(59),
+      '漢'.repeat(59),
+      'checkout (2)',
+      'a [31mb',
+      'step',
+      'make (2)',
+    ]);
+  });
+
+  it.each([
+    'https://s3cret@host/x.git',
+    'https://me:s3cret@host/x.git',
+    'HTTPS://s3cret@host/x.git',
+    'git+https://s3cret@host/x.git',
+    'https:me:s3cret@host/x.git',
+    'https://s3cret@[::1]:8443/x.git',
+    'ssh://git:s3cret@host/x.git',
+    'me:s3cret@host:team/x.git',
+    'https://host/x.git?private_token=s3cret',
+    'https://s3cret%40host/x.git',
+    'https://${{ properties.token }}@host/x.git',
+    'https://oauth2:${{ properties.token }}@host/s3cret.git',
+  ])('refuses credentials in the address of a source, and says how to do it right: %s', (git) => {
+    const rest = { properties: { token: null }, steps: [{ run: 'x' }] };
+    for (const source of [git, { git }]) {
+      const said = problems(JSON.stringify({ builders: { b: { source, ...rest } } })).join('\n');
+      expect(said).toContain(`builders.b.source${typeof source === 'string' ? '' : '.git'}: `);
+      expect(said).toMatch(/ssh key.*netrc/);
+      if (!git.includes('/s3cret')) expect(said).not.toContain('s3cret');
+    }
+  });
+
+  it('says where a NUL or half a character stands, even in a comment', () => {
+    expect(problems('builders:\n  # a\0\n')).toEqual([
+      '2:6 : the text has a NUL or half of a surrogate pair in it',
+    ]);
+    expect(problems('# \ud83d')).toEqual([
+      '1:3 : the text has a NUL or half of a surrogate pair in it',
+    ]);
+  });
+
   it('refuses an expression in run and says what to do instead, at the line of the expression', () => {
     const source =
       'builders:\n  b:\n    steps:\n      - run: |\n          make\n          echo ${{ properties.who }}\n';

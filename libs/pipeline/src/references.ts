@@ -1,4 +1,5 @@
 /** Checks of single values; each answers what is wrong, or undefined. They run on what is rendered, too. */
+import { cutText, hasCredentials, withoutCredentials } from '@impgem/kit';
 import picomatch from 'picomatch';
 
 /** Characters of a rendered environment value; the kernel takes 128 KiB of name and value together. */
@@ -12,13 +13,35 @@ export function imageProblem(image: string): string | undefined {
   return `${quote(image)} is not the name of an image, such as debian:bookworm-slim`;
 }
 
-/** The address goes to `git fetch`, so what git would read as an option or as a program to run is refused. */
+/**
+ * The address goes to `git fetch`, so what git would read as an option or as a program to run is refused; it is shown
+ * to everybody who may read, so credentials are refused, too.
+ */
 export function gitProblem(address: string): string | undefined {
+  return addressProblem(address) ?? credentialProblem(address);
+}
+
+/** Of an address in a file that was applied before credentials were refused: it works on, and is shown without them. */
+export function addressProblem(address: string): string | undefined {
+  const shown = quote(withoutCredentials(address));
   if (address === '' || address.length > 2048 || CONTROL.test(address) || address.startsWith('-'))
-    return `${quote(address)} is not the address of a git repository`;
+    return `${shown} is not the address of a git repository`;
   if (/^[\w+-]+::/.test(address))
-    return `${quote(address)} names a remote helper; give an https, ssh, git or file address`;
+    return `${shown} names a remote helper; give an https, ssh, git or file address`;
+  if (/^(?:https?|ssh|git|file):(?!\/\/)/i.test(address) && !hasCredentials(address))
+    return `${shown} lacks // after its scheme`;
   return undefined;
+}
+
+/** Also for an address with expressions in it, before they are known. */
+export function credentialProblem(address: string): string | undefined {
+  const plain = address.replaceAll(/\$\{\{.*?\}\}/gs, 'x');
+  if (!hasCredentials(plain)) return undefined;
+  return (
+    `the address ${quote(withoutCredentials(plain))} has a user, a password or a token before its host or in its query, which ` +
+    'everybody who may read the farm would see; take it out, and let the worker sign in: by an ssh key ' +
+    '(git@host:team/x.git), or by ~/.netrc of the user that the worker runs as'
+  );
 }
 
 export function refProblem(ref: string): string | undefined {
@@ -87,5 +110,5 @@ export function propertyVariable(name: string): string {
 }
 
 function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+  return JSON.stringify(cutText(text, 80, '...'));
 }

@@ -66,6 +66,14 @@ export function readYaml(source: string): YamlTree {
     problems.push({ path: '', message: `the file has ${size}`, line: 1, column: 1 });
     return tree;
   }
+  // In a comment, say, where no value is looked at: the text itself is stored, too.
+  const unstorable = UNSTORABLE.exec(source);
+  if (unstorable) {
+    const before = source.slice(0, unstorable.index).split('\n');
+    const column = (before.at(-1) ?? '').length + 1;
+    problems.push({ path: '', message: UNSTORABLE_TEXT, line: before.length, column });
+    return tree;
+  }
   try {
     const document = parseDocument(source, {
       lineCounter: lines,
@@ -96,6 +104,7 @@ export function readYaml(source: string): YamlTree {
 
 /** What an escape can say, and no database stores. */
 const UNSTORABLE = /\0|[\uD800-\uDFFF]/u;
+const UNSTORABLE_TEXT = 'the text has a NUL or half of a surrogate pair in it';
 
 /** A limit was hit: nothing more is read. */
 class WalkEnd extends Error {
@@ -134,7 +143,7 @@ class Walk {
     if (node.anchor) this.#anchors.set(node.anchor, node);
     if (isScalar(node)) {
       if (typeof node.value === 'string' && UNSTORABLE.test(node.value))
-        this.#say(place, 'the text has a NUL or half of a surrogate pair in it', 'value');
+        this.#say(place, UNSTORABLE_TEXT, 'value');
       if (typeof node.value !== 'string' && node.value !== null) spot.text = node.source;
       return node.value;
     }

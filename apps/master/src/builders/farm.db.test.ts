@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { AppliedFarm, Builder, FarmFile, FarmVersion, Page, Problem } from '@impgem/client';
+import * as fc from 'fast-check';
 import { type TestMaster, testMaster } from '../testing.js';
 
 const farm = (...names: string[]) =>
@@ -24,6 +25,64 @@ const names = async () =>
 
 const idOfX = async () =>
   (await master.database.query<{ id: number }>(`SELECT id FROM builders WHERE name = 'x'`))[0]?.id;
+
+/** Texts that were cut, written or stored wrongly by some program or other. */
+const odd = fc.oneof(
+  fc.string({ unit: 'grapheme', maxLength: 80 }),
+  fc.string({ unit: 'binary', maxLength: 20 }),
+  fc.constantFrom(
+    '\0',
+    '\ud83d',
+    '\ude00',
+    '\u202etxt',
+    '\u0085',
+    '\u2028',
+    '\ufeff',
+    '\uffff',
+    'a\r',
+  ),
+  fc.constantFrom(
+    '\\u0000',
+    "'; --",
+    'null',
+    '~',
+    '1e999',
+    '{{',
+    '!!binary x',
+    '# x',
+    'a: b',
+    '\t',
+  ),
+  fc
+    .tuple(fc.integer({ min: 55, max: 61 }), fc.constantFrom('😀', '漢', 'e\u0301', '👨‍👩‍👧', '🇩🇪'))
+    .map(([n, end]) => `${'x'.repeat(n)}${end} end`),
+  fc.constantFrom('a\u0301', '漢字', '😀').map((part) => part.repeat(700)),
+);
+type Written = Record<string, unknown> & { steps: Record<string, unknown>[] };
+/** Puts one odd text somewhere. */
+const PLACES: ((to: Written, text: string) => void)[] = [
+  (to, text) => (to.description = text),
+  (to, text) => (to.env = { A: text }),
+  (to, text) => (to.properties = { p: { description: text, default: text } }),
+  (to, text) => (to.properties = { p: { choices: [text, 'x'] } }),
+  (to, text) => to.steps.push({ run: text }),
+  (to, text) => to.steps.push({ run: text }, { run: text }),
+  (to, text) => to.steps.push({ name: text, run: 'x' }),
+  (to, text) => to.steps.push({ run: 'y', env: { B: text } }),
+  (to, text) => to.steps.push({ run: 'z', workdir: text }),
+  (to, text) => (to.source = { git: text, ref: 'main' }),
+  (to, text) => (to.artifacts = [text]),
+  (to, text) => (to.retention = { keep: text.length * 1e15 }),
+  (to, text) => (to.retry = { failure: text.length / 10 }),
+];
+const builder = fc
+  .array(fc.tuple(fc.constantFrom(...PLACES), odd), { minLength: 1, maxLength: 2 })
+  .map((texts) => {
+    const written: Written = { steps: [{ run: 'true' }] };
+    for (const [put, text] of texts) put(written, text);
+    return written;
+  });
+const escapeOf = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`;
 
 describe('the farm file', () => {
   it('is not there at first', async () => {
@@ -102,6 +161,30 @@ describe('the farm file', () => {
     ['a list', '[]', 'application/json', 400],
   ])('that is %s is refused', async (_, body, type, status) => {
     expect((await call<Problem>('PUT', '/farm', body, type)).status).toBe(status);
+  });
+
+  it('that lint accepts is applied, whatever is in its texts', async () => {
+    let accepted = 0;
+    await fc.assert(
+      fc.asyncProperty(builder, fc.boolean(), async (b, escaped) => {
+        const plain = JSON.stringify({ builders: { b } });
+        const source = escaped ? plain.replaceAll(/[^ -~]/g, escapeOf) : plain;
+        const lint = await call<{ problems: object[] }>('POST', '/farm/lint', source);
+        const applied = await call<AppliedFarm & Problem>('PUT', '/farm', source);
+        if (lint.body.problems.length > 0) {
+          expect([applied.status, applied.body.problems]).toEqual([422, lint.body.problems]);
+          return;
+        }
+        accepted += 1;
+        expect([applied.status, applied.body.builders]).toEqual([200, ['b']]);
+        expect((await call<FarmFile>('GET', '/farm')).body.source).toBe(source);
+        expect((await call<Builder>('GET', '/builders/b')).body.description).toBe(
+          b.description ?? null,
+        );
+      }),
+      { numRuns: 40, seed: 11, endOnFailure: true },
+    );
+    expect(accepted).toBeGreaterThan(12);
   });
 
   it('is applied by two at once one after the other', async () => {
