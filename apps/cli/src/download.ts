@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Artifact, Client } from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, cutBytes } from '@impgem/kit';
 
 /**
  * Fetches one artifact into a folder: into a file beside it first, which takes its name when size and SHA-256
@@ -20,7 +20,7 @@ export async function download(
   { signal, onBytes }: { signal: AbortSignal; onBytes(bytes: number): void },
 ): Promise<string> {
   const file = await placeFor(folder, artifact.path);
-  const part = join(dirname(file), `.${basename(file).slice(0, 200)}.part`);
+  const part = join(dirname(file), `.${cutBytes(basename(file), 200)}.part`);
   const hash = createHash('sha256');
   let bytes = 0;
   try {

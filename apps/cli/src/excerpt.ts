@@ -1,3 +1,4 @@
+import { cutText } from '@impgem/kit';
 import type { FileProblem } from '@impgem/client';
 import { harmless, type Terminal } from './terminal.js';
 
@@ -15,7 +16,7 @@ export function sayProblem(
   // A window around the column, for lines of any length.
   const start = Math.max(0, (column ?? 1) - 60);
   const margin = `${String(line).padStart(5)} | `;
-  say(`${talk.dim(margin)}${harmless(text.slice(start, start + 100))}`);
+  say(`${talk.dim(margin)}${harmless(cutText(text.slice(start), 100))}`);
   const caret = ' '.repeat((column ?? 1) - 1 - start);
   say(`${talk.dim(' '.repeat(margin.length - 2))}${talk.dim('| ')}${caret}${talk.red('^')}`);
 }

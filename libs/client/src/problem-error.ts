@@ -1,3 +1,4 @@
+import { cutText } from '@impgem/kit';
 import type { FileProblem, Problem } from './api.js';
 import { PROBLEM_CODES, type ProblemCode } from './problem-codes.js';
 
@@ -28,7 +29,7 @@ export class ProblemError extends Error {
         problem.detail ?? PROBLEM_CODES[problem.code].title,
         problem.problems,
       );
-    const said = text.trim().slice(0, 200);
+    const said = cutText(text.trim(), 200);
     return new ProblemError(
       'internal',
       status,

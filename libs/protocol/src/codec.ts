@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { jsonExcess } from '@impgem/kit';
+import { jsonExcess, cutText } from '@impgem/kit';
 import { plainToInstance } from 'class-transformer';
 import { validateSync, type ValidationError } from 'class-validator';
 import { proofOf } from './proof.js';
@@ -40,7 +40,7 @@ function codec<Message extends { type: string }>(registry: Registry) {
       typeof type === 'string' && Object.hasOwn(registry, type) ? registry[type] : undefined;
     if (!shape)
       throw new MessageError(
-        `unknown message type ${JSON.stringify(type)?.slice(0, 60) ?? 'undefined'}`,
+        `unknown message type ${cutText(JSON.stringify(type) ?? 'undefined', 60)}`,
       );
     const message = shaped(shape, fields);
     const problem = firstProblem(

@@ -1,5 +1,5 @@
 /** The half of the worker machine that deals with single builds: what the master says of each. */
-import { unreachable } from '@impgem/kit';
+import { unreachable, cutText } from '@impgem/kit';
 import { CLOSE } from './close-codes.js';
 import type { Assign, MasterMessage, Reason, Welcome } from './messages.js';
 import type { Turn } from './worker-machine.js';
@@ -132,5 +132,5 @@ export function rewind(turn: Turn, cursor: BuildCursor, seq: number): void {
 function lost(turn: Turn, cursor: BuildCursor, seq: number): void {
   const message = `the master is at record ${seq}, the spool holds ${cursor.acked + 1} to ${cursor.seq}`;
   leave(turn, cursor, { type: 'abandon', reason: { code: 'worker-error', message } });
-  turn.close(CLOSE.badMessage, message.slice(0, 100));
+  turn.close(CLOSE.badMessage, cutText(message, 100));
 }

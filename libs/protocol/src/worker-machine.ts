@@ -19,7 +19,7 @@
  * - A build occupies its slot from `assign` to `cleaned`; credit is what is free and not yet granted.
  * - Whatever the master says of a build that is not held here is late news of an old one, and ignored.
  */
-import { fullJitter } from '@impgem/kit';
+import { fullJitter, cutText } from '@impgem/kit';
 import { CLOSE, mayReconnect } from './close-codes.js';
 import type { MasterMessage, Reason, Welcome } from './messages.js';
 import type {
@@ -145,7 +145,7 @@ function react(turn: Turn, event: WorkerEvent): void {
       state.heardAt = turn.chance.now;
       return;
     case 'garbled':
-      return turn.close(CLOSE.badMessage, event.reason.slice(0, 100));
+      return turn.close(CLOSE.badMessage, cutText(event.reason, 100));
     case 'received':
       state.heardAt = turn.chance.now;
       return received(turn, event.message);

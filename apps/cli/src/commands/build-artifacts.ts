@@ -1,3 +1,4 @@
+import { cutStart } from '@impgem/kit';
 import { every, type Artifact, type Client } from '@impgem/client';
 import { Presets, SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
@@ -71,7 +72,7 @@ async function fetchAll(
   const files: object[] = [];
   try {
     for (const artifact of artifacts) {
-      bar?.update({ file: artifact.path.slice(-40) });
+      bar?.update({ file: cutStart(artifact.path, 40) });
       const onBytes = (bytes: number) => bar?.increment(bytes);
       const file = await download(client, build, artifact, folder, { signal, onBytes });
       files.push({ path: artifact.path, file, sha256: artifact.sha256 });

@@ -3,7 +3,7 @@ import { createWriteStream, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FarmError } from '@impgem/kit';
+import { FarmError, cutText } from '@impgem/kit';
 import { inherited } from '../config.js';
 import { Interrupted } from '../exit-codes.js';
 
@@ -140,6 +140,6 @@ function readable(line: string): string {
     const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } };
     return [msg, err?.message].filter(Boolean).join(': ') || line;
   } catch {
-    return line.slice(0, 500);
+    return cutText(line, 500);
   }
 }

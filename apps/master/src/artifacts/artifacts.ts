@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { Injectable } from '@nestjs/common';
 import type { Artifact } from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, quoted } from '@impgem/kit';
 import { BlobStore, Database, MasterConfig } from '../platform/index.js';
 import type { ArchivedFile } from './archive.js';
 import { artifactPathProblem } from './path.js';
@@ -31,11 +31,7 @@ export class Artifacts {
     const [row] = artifactPathProblem(path)
       ? []
       : await this.db.query<Row & { data: Buffer | null }>(FIND, [build, path]);
-    if (!row)
-      throw new FarmError(
-        'not-found',
-        `build ${build} has no artifact ${JSON.stringify(path.slice(0, 200))}`,
-      );
+    if (!row) throw new FarmError('not-found', `build ${build} has no artifact ${quoted(path)}`);
     return { ...toArtifact(row), content: row.data ?? this.#blobs.path(row.sha256) };
   }
 

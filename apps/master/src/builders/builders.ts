@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { AppliedFarm, FarmFile, FarmVersion } from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, cutText, quoted } from '@impgem/kit';
 import {
   type BuilderDefinition,
   type FileProblem,
@@ -130,12 +130,9 @@ export class Builders {
   async unknown(name: string, tx: Tx = this.db): Promise<never> {
     const rows = await tx.query<{ name: string }>('SELECT name FROM builders WHERE active');
     const names = rows.map((row) => row.name);
-    const like = nearest(name.slice(0, 100), names);
+    const like = nearest(cutText(name, 100), names);
     const hint = like ? `; did you mean ${like}?` : names.length === 0 ? '; the farm has none' : '';
-    throw new FarmError(
-      'unknown-builder',
-      `there is no builder ${JSON.stringify(name.slice(0, 100))}${hint}`,
-    );
+    throw new FarmError('unknown-builder', `there is no builder ${quoted(name, 100)}${hint}`);
   }
 }
 

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, quoted } from '@impgem/kit';
 
 /** The WHERE of a list: conditions with their values, as `$1`, `$2`, …. */
 export class Conditions {
@@ -41,6 +41,6 @@ export function cursor(
 /** An id or number in an address. Throws `not-found` for what cannot be one. */
 export function idOf(text: string, what: string): number {
   if (!/^[1-9]\d{0,14}$/.test(text))
-    throw new FarmError('not-found', `there is no ${what} ${JSON.stringify(text.slice(0, 50))}`);
+    throw new FarmError('not-found', `there is no ${what} ${quoted(text, 50)}`);
   return Number(text);
 }

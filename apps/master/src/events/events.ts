@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { FarmEvent } from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, quoted } from '@impgem/kit';
 import { Database, type Transaction } from '../platform/index.js';
 import { comparePositions, formatPosition, parsePosition } from './position.js';
 
@@ -68,7 +68,7 @@ export class Events {
     if (!position)
       throw new FarmError(
         'invalid-request',
-        `\`after\` is the id of an event, like 731.15, not ${JSON.stringify(after.slice(0, 50))}`,
+        `\`after\` is the id of an event, like 731.15, not ${quoted(after, 50)}`,
       );
     const sql = build !== undefined ? READ_BUILD : kind !== undefined ? READ_KIND : READ;
     const only = build ?? kind;

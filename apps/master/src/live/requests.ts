@@ -1,5 +1,5 @@
 /** What clients may say on the live socket; the shapes are `LiveRequest` of the client library. */
-import { FarmError } from '@impgem/kit';
+import { FarmError, cutText } from '@impgem/kit';
 import { plainToInstance } from 'class-transformer';
 import {
   IsIn,
@@ -42,7 +42,7 @@ const TOPICS = ['events', 'log'];
 /** Throws `invalid-request`, with `id` in its details when the message has one. */
 export function parseRequest(text: string): Request {
   const given = parseObject(text);
-  const id = typeof given.id === 'string' ? given.id.slice(0, 100) : null;
+  const id = typeof given.id === 'string' ? cutText(given.id, 100) : null;
   const shape = shapeOf(given, id);
   const request = plainToInstance<Request, object>(shape, given);
   const [problem] = validateSync(request, { whitelist: true, forbidNonWhitelisted: true });
@@ -76,7 +76,7 @@ function shapeOf(given: Record<string, unknown>, id: string | null): new () => R
 }
 
 function oneOf(field: string, value: unknown, names: string[]): string {
-  const shown = JSON.stringify(value)?.slice(0, 60) ?? 'missing';
+  const shown = cutText(JSON.stringify(value) ?? 'missing', 60);
   return `${field} is ${shown}; it is one of ${names.join(', ')}`;
 }
 

@@ -1,4 +1,4 @@
-import { invariant } from '@impgem/kit';
+import { invariant, cutText } from '@impgem/kit';
 import type { PlannedStep } from '@impgem/pipeline';
 import type {
   Executor,
@@ -149,7 +149,7 @@ const graceOf = (stop: Stop | undefined): number =>
 
 function shown(run: string): string {
   const text = run.trimEnd();
-  const cut = text.length > SHOWN_BYTES ? `${text.slice(0, SHOWN_BYTES)}\n…` : text;
+  const cut = text.length > SHOWN_BYTES ? `${cutText(text, SHOWN_BYTES)}\n…` : text;
   return cut
     .split('\n')
     .map((line, at) => (at === 0 ? `$ ${line}` : `> ${line}`))

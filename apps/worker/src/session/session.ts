@@ -1,4 +1,4 @@
-import { closeReason, deferred, gatherWrites } from '@impgem/kit';
+import { closeReason, deferred, gatherWrites, cutText } from '@impgem/kit';
 import {
   decideWorker,
   initialWorkerState,
@@ -321,5 +321,5 @@ async function bodyOf(response: IncomingMessage): Promise<string> {
   } catch {
     // What came is enough.
   }
-  return text.slice(0, REFUSAL_BYTES).replaceAll(/\s+/g, ' ').trim();
+  return cutText(text, REFUSAL_BYTES).replaceAll(/\s+/g, ' ').trim();
 }

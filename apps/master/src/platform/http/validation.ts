@@ -1,5 +1,5 @@
 import { ValidationPipe } from '@nestjs/common';
-import { FarmError } from '@impgem/kit';
+import { FarmError, cutText } from '@impgem/kit';
 import type { FileProblem } from '@impgem/client';
 import { getMetadataStorage, type ValidationError } from 'class-validator';
 import { nearest } from '../nearest.js';
@@ -19,7 +19,7 @@ export function validationPipe(): ValidationPipe {
     exceptionFactory: (errors) => {
       const problems = problemsOf(errors.slice(0, MOST_PROBLEMS)).slice(0, MOST_PROBLEMS);
       const more = errors.length - MOST_PROBLEMS;
-      const text = problems.map(({ path, message }) => `${path.slice(0, 200)}: ${message}`);
+      const text = problems.map(({ path, message }) => `${cutText(path, 200)}: ${message}`);
       if (more > 0) text.push(`and ${more} more`);
       return new FarmError('invalid-request', text.join('; '), { problems });
     },

@@ -1,3 +1,4 @@
+import { cutText } from '@impgem/kit';
 import type { StreamName } from '@impgem/client';
 
 /**
@@ -134,9 +135,9 @@ export class LogBuffer {
       shown = shown.slice(last + 1);
     }
     line.returned = returns;
-    const room = Math.max(0, LINE_CHARACTERS - line.text.length);
-    line.hidden += Math.max(0, shown.length - room);
-    const kept = shown.slice(0, room);
+    // Behind what was left out nothing is put any more, even if a whole character left room for a short one.
+    const kept = line.hidden > 0 ? '' : cutText(shown, LINE_CHARACTERS - line.text.length);
+    line.hidden += shown.length - kept.length;
     line.text += kept;
     this.#characters += kept.length;
   }

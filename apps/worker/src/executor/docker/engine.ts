@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, cutText } from '@impgem/kit';
 import type { ReasonCode } from '@impgem/protocol';
 import Docker from 'dockerode';
 import type { Readable } from 'node:stream';
@@ -33,7 +33,7 @@ export function statusOf(error: unknown): number | undefined {
 export function wordsOf(error: unknown): string {
   const { json, message } = error as { json?: { message?: unknown } | null; message?: string };
   const said = typeof json?.message === 'string' ? json.message : (message ?? String(error));
-  return said.trim().slice(0, 1500);
+  return cutText(said.trim(), 1500);
 }
 
 /** Tells an engine that is not there from one that refused. `doing` completes "the engine refused to …". */

@@ -1,4 +1,4 @@
-import { deferred, FarmError } from '@impgem/kit';
+import { deferred, FarmError, quoted } from '@impgem/kit';
 import type Docker from 'dockerode';
 import type { Readable } from 'node:stream';
 import { engineFailure, statusOf, wordsOf } from './engine.js';
@@ -188,7 +188,7 @@ const REFERENCE =
  */
 export function complete(name: string): string {
   if (name.length > 500 || !REFERENCE.test(name)) {
-    throw unavailable(JSON.stringify(name).slice(0, 500), 'this is no image reference');
+    throw unavailable(quoted(name, 500), 'this is no image reference');
   }
   const last = name.slice(name.lastIndexOf('/') + 1);
   return last.includes(':') || last.includes('@') ? name : `${name}:latest`;
