@@ -85,7 +85,7 @@ const STRANGERS = ['apps/web/src/features'];
 const READS_ENVIRONMENT = /(^|\/)config(\.ts$|\/)/;
 
 const isTest = (path) =>
-  /\.test\.tsx?$|(^|\/)(contract|testing)\.ts$/.test(path) ||
+  /\.test\.tsx?$|(^|\/)(contract|testing)\.ts$|(^|\/)contract\//.test(path) ||
   /^(e2e|bench|libs\/testkit)\//.test(path);
 
 const matches = (pattern, name) =>

@@ -104,7 +104,8 @@ const nothingFound = (why) =>
  *
  * In this order: DOCKER_HOST; /var/run/docker.sock; an installed `dockerd`, started on its own socket with
  * everything it keeps below `dataDir`; on Debian or Ubuntu, as root, the package docker.io. Returns
- * `{ host, stop, note }`: `stop()` ends what was started here, `note` says what was installed and stays.
+ * `{ host, stop, note, pid }`: `stop(withinMs)` ends what was started here, `note` says what was installed and stays, `pid`
+ * is that of a dockerd that was started here.
  */
 export async function findEngine(dataDir) {
   const named = process.env.DOCKER_HOST;
@@ -152,13 +153,14 @@ export async function startEngine(dataDir) {
   const pidFile = join(dir, 'docker.pid');
   const bridge = `impgem-${id}`.slice(0, 15);
   const taken = pidOf(pidFile);
-  const stop = async (pid) => {
-    await endEngine(pid, pidFile);
+  const stop = async (pid, withinMs) => {
+    await endEngine(pid, pidFile, withinMs);
     await run('ip', ['link', 'delete', bridge], { quiet: true, check: false }).catch(() => {});
     await unmountBelow(dir);
     if (runDir !== dir) rmSync(runDir, { recursive: true, force: true });
   };
-  if (taken && (await engineVersion(host))) return { host, stop: () => stop(taken) };
+  if (taken && (await engineVersion(host)))
+    return { host, pid: taken, stop: (withinMs) => stop(taken, withinMs) };
   if (taken) await endEngine(taken, pidFile);
   rmSync(pidFile, { force: true });
   say(`Starting dockerd for this farm (${dir}) …`);
@@ -172,7 +174,8 @@ export async function startEngine(dataDir) {
   child.on('error', () => {});
   child.unref();
   for (let i = 0; i < 300 && child.exitCode === null && child.pid; i++) {
-    if (await engineVersion(host)) return { host, stop: () => stop(child.pid) };
+    if (await engineVersion(host))
+      return { host, pid: child.pid, stop: (withinMs) => stop(child.pid, withinMs) };
     await sleep(100);
   }
   const tail = readFileSync(log, 'utf8').trim().split('\n').slice(-5).join('\n');
@@ -231,9 +234,9 @@ function pidOf(pidFile) {
   }
 }
 
-async function endEngine(pid, pidFile) {
+async function endEngine(pid, pidFile, withinMs = 20_000) {
   for (const [signal, waitMs] of [
-    ['SIGTERM', 20_000],
+    ['SIGTERM', withinMs],
     ['SIGKILL', 5_000],
   ]) {
     try {

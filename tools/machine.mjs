@@ -7,7 +7,7 @@ import { askJson } from './engine.mjs';
 /** Objects that carry this label belong to a farm; its value is the farm's id. */
 export const FARM_LABEL = 'impgem.farm';
 
-function readProcesses() {
+export function readProcesses() {
   const all = new Map();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;

@@ -6,21 +6,12 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { endEngineObjects, endProcesses } from './ending.mjs';
 import { askText, findEngine } from './engine.mjs';
 import { DEBIAN_IMAGE, QUICK_START_IMAGE, TEST_IMAGES, ensureImage } from './images.mjs';
 import { leftOver, snapshot } from './machine.mjs';
 import { patience } from './patience.mjs';
-import {
-  SetupError,
-  aptInstall,
-  isDebian,
-  isRoot,
-  onPath,
-  root,
-  run,
-  say,
-  stopRunning,
-} from './process.mjs';
+import { SetupError, aptInstall, isDebian, isRoot, onPath, root, run, say } from './process.mjs';
 import { build, install } from './setup.mjs';
 
 const bin = (name) => join(root, 'node_modules/.bin', name);
@@ -118,7 +109,10 @@ let slower = 1;
 
 const count = { passed: 0, failed: 0, skipped: 0 };
 const used = [];
-let stopping = false;
+/** What a broken-off run must end: `{ temporary, results, engine, made }`, as far as they are there. */
+const under = {};
+/** Settles when a broken-off run has ended everything; undefined while none is broken off. */
+let broken;
 const began = Date.now();
 
 /** `work` is given `tell`, whose lines come out together when it has ended: others work at the same time. */
@@ -166,6 +160,7 @@ async function runTarget(target, { results, env, tell }) {
   const timeoutMs = target.budget * slower * 3_000;
   const options = { check: false, capture: true, timeoutMs };
   for (const [command, args] of target.commands ?? []) {
+    if (broken) return;
     const { status, text } = await run(command, args, { ...options, env });
     if (text.trim()) tell(text.trim());
     const what = [command.split('/').pop(), ...args].join(' ');
@@ -190,7 +185,7 @@ async function runTarget(target, { results, env, tell }) {
 /** The targets of one lane, one after the other. `made` tells when an image is there. */
 async function runLane(targets, { has, made, ...context }) {
   for (const target of targets) {
-    if (stopping) break;
+    if (broken) break;
     const missing = (target.needs ?? []).filter((need) => !has[need]);
     if (missing.length) {
       count.skipped += 1;
@@ -235,7 +230,7 @@ function makeImages(host) {
   const made = new Map();
   let last = Promise.resolve();
   for (const image of host ? TEST_IMAGES : []) {
-    last = last.catch(() => {}).then(() => ensureImage(host, image));
+    last = last.catch(() => {}).then(() => (broken ? 'here' : ensureImage(host, image)));
     last.catch(() => {});
     made.set(image, last);
   }
@@ -280,23 +275,26 @@ async function main(names) {
         if (!(error instanceof SetupError)) throw error;
         say(error.message);
       });
+      under.engine = engine;
       host = engine?.host;
       has.engine = engine !== undefined;
     });
   }
   const before = await snapshot(host);
-  const temporary = mkdtempSync(join(tmpdir(), 'impgem-test-'));
+  const temporary = (under.temporary = mkdtempSync(join(tmpdir(), 'impgem-test-')));
   // Postgres runs as another user when we are root
   chmodSync(temporary, 0o755);
-  const results = mkdtempSync(join(tmpdir(), 'impgem-results-'));
+  const results = (under.results = mkdtempSync(join(tmpdir(), 'impgem-results-')));
   const env = {
     TMPDIR: temporary,
+    IMPGEM_TEST_FARMS: join(temporary, 'farms'),
     NX_DAEMON: 'false',
     NX_TUI: 'false',
     ...(host ? { DOCKER_HOST: host } : {}),
     ...(has.chromium ? { CHROMIUM: has.chromium } : {}),
   };
-  const made = makeImages(host);
+  mkdirSync(env.IMPGEM_TEST_FARMS);
+  const made = (under.made = makeImages(host));
   const inLane = (name) => chosen.filter(({ lane }) => lane === name);
   try {
     await timed('set-up', 120, async () => {
@@ -309,6 +307,7 @@ async function main(names) {
     await Promise.all(lanes.map((lane) => runLane(lane, context)));
     await runLane(inLane('last'), context);
   } finally {
+    await broken;
     const mine = await newImages(made);
     if (host) await removeImages(host, mine, before);
     rmSync(temporary, { recursive: true, force: true, maxRetries: 3 });
@@ -335,18 +334,41 @@ function report() {
   }
   const skipped = count.skipped ? `, ${count.skipped} skipped` : '';
   process.stdout.write(`${count.passed} passed, ${count.failed} failed${skipped}\n`);
-  process.exitCode = count.failed || stopping ? 1 : 0;
+  process.exitCode = count.failed || broken ? 1 : 0;
+}
+
+/** Ends all that was started, within ten seconds on an ordinary machine, and asks nobody to hurry twice. */
+async function breakOff() {
+  say('Broken off: ending all that runs …');
+  const { temporary, results, engine, made } = under;
+  // before it exists, nothing carries its name
+  const mark = temporary ?? join(tmpdir(), 'impgem-test-none');
+  const ended = await endProcesses(mark, { spared: engine?.pid });
+  if (temporary && engine) {
+    await endEngineObjects(engine.host, temporary, ended, engine.pid !== undefined);
+    // what is still being made is made by nobody now
+    for (const [image, how] of made ?? []) {
+      const now = await Promise.race([how, undefined]).catch(() => undefined);
+      if (now && now !== 'here')
+        await askText(engine.host, 'DELETE', `/images/${encodeURIComponent(image)}`);
+    }
+  }
+  await engine?.stop(3_000);
+  for (const folder of [temporary, results])
+    if (folder) rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
-    stopping = true;
-    stopRunning();
+    broken ??= breakOff()
+      .catch((error) => failed(error.stack))
+      .finally(() => (report(), process.exit(1)));
   });
 }
 try {
   await main(process.argv.slice(2));
 } catch (error) {
+  await broken;
   failed(error instanceof SetupError ? error.message : error.stack);
 }
 report();

@@ -1,10 +1,24 @@
 import Docker from 'dockerode';
+import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { eventually } from './patience.js';
 
 /** Whose objects are looked at: of one worker, by its labels; of any farm where none is named. */
 export interface EngineScope {
   farm?: string;
   worker: string;
+}
+
+/**
+ * An identity for a test's own worker. The runner of all tests is told of the farm by a file, so that it can remove what
+ * is left on the engine when it is broken off.
+ */
+export function testIdentity(): Required<EngineScope> {
+  const farm = randomUUID();
+  const folder = process.env['IMPGEM_TEST_FARMS'];
+  if (folder) writeFileSync(join(folder, farm), '');
+  return { farm, worker: randomUUID() };
 }
 
 /** Where the tests' Docker Engine is: not always at the usual socket. */

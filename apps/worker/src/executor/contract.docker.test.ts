@@ -6,6 +6,7 @@ import {
   expectNothingLeft,
   testEngine,
   testEngineHost,
+  testIdentity,
 } from '@impgem/testkit';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -245,7 +246,7 @@ describe('the docker executor, beyond the contract', () => {
 describe("a worker's policy", () => {
   const folder = mkdtempSync(join(tmpdir(), 'impgem-policy-'));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const identity = { farm: 'policy-test', worker: `w${process.pid}` };
+  const identity = testIdentity();
 
   async function under(
     policy: string,

@@ -1,6 +1,6 @@
 /* oxlint-disable max-lines-per-function -- a suite of tests, which has no cap either */
 import { describe, expect, it } from '@jest/globals';
-import { randomUUID } from 'node:crypto';
+import { testIdentity } from '@impgem/testkit';
 import { Audience } from './stage.js';
 import type { Stage } from './stage.js';
 
@@ -31,7 +31,7 @@ export function describeRemains(stage: Stage): void {
 
     it("of a dead process are swept, but no kept attempt's and no neighbour's", async () => {
       const { subject } = stage;
-      const mine = { farm: randomUUID(), worker: randomUUID() };
+      const mine = testIdentity();
       const audience = new Audience();
       const neighbour = await stage.start(
         await stage.workspace(),

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect } from '@jest/globals';
 import { deferred } from '@impgem/kit';
-import { randomUUID } from 'node:crypto';
+import { testIdentity } from '@impgem/testkit';
 import { setTimeout as delay } from 'node:timers/promises';
 import type {
   Executor,
@@ -105,7 +105,7 @@ export async function until(
 
 /** An opened executor for a test file, and what tests do with it. */
 export class Stage {
-  readonly identity: Identity = { farm: randomUUID(), worker: randomUUID() };
+  readonly identity: Identity = testIdentity();
   readonly #workspaces: Workspace[] = [];
   #executor: Executor | undefined;
   #build = 0;

@@ -1,7 +1,7 @@
 /* oxlint-disable max-lines-per-function -- a suite of tests, which has no cap either */
 import { describe, expect, it } from '@jest/globals';
 import { deferred } from '@impgem/kit';
-import { randomUUID } from 'node:crypto';
+import { testIdentity } from '@impgem/testkit';
 import type {
   Attempt,
   Executor,
@@ -33,7 +33,7 @@ export interface Leaving {
 
 /** Launches a step in an executor whose process then does nothing more. */
 export async function launchAndDie(stage: Stage, run: string, how: Leaving = {}): Promise<Left> {
-  const identity = { farm: randomUUID(), worker: randomUUID() };
+  const identity = testIdentity();
   const attempt = { build: 7, epoch: 3 };
   const dead = stage.subject.create(0);
   await dead.open(identity);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { testEngine, testEngineHost } from '@impgem/testkit';
+import { testEngine, testEngineHost, testIdentity } from '@impgem/testkit';
 import { randomUUID } from 'node:crypto';
 import { engineCare } from './care.js';
 import { examineEngine } from './examine-engine.js';
@@ -7,10 +7,10 @@ import { labelsOf, nameOf } from './labels.js';
 
 const engine = testEngine();
 const care = engineCare({ host: testEngineHost });
-const farm = randomUUID();
-const dead = { farm, worker: randomUUID() };
+const dead = testIdentity();
+const { farm } = dead;
 const live = { farm, worker: randomUUID() };
-const elsewhere = { farm: randomUUID(), worker: dead.worker };
+const elsewhere = { ...testIdentity(), worker: dead.worker };
 const attempt = { build: 7, epoch: 2 };
 
 async function make(identity: typeof dead): Promise<string> {
