@@ -15,3 +15,5 @@ export * from './shared-turns.js';
 export * from './own-folder.js';
 export * from './cut-text.js';
 export * from './credentials.js';
+export * from './portable-path.js';
+export * from './slices.js';

@@ -231,9 +231,10 @@ export class JournalEvent extends BuildRef {
   event!: BuildEvent;
 }
 
-/** Files up to this size may travel in a pack, so many of them at most. */
+/** Files up to this size may travel in a pack, so many of them and so many bytes at most. */
 export const PACKED_BYTES = 32 * 1024;
 export const PACK_FILES = 1000;
+export const PACK_BYTES = 1024 * 1024;
 
 /** One of the files of a pack. */
 export class PackedFile {
@@ -304,6 +305,8 @@ export class Limits {
   @IsInt() @Min(1024) windowBytes!: number;
   /** The same for each artifact. */
   @IsInt() @Min(1024) artifactWindowBytes!: number;
+  /** Bytes that all artifacts of a build may have together; absent from masters that do not tell. */
+  @IsOptional() @IsInt() @Min(0) @Max(SAFE) buildArtifactBytes?: number;
 }
 
 export class Welcome {

@@ -33,11 +33,12 @@ const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex
 function link(
   stored: string[],
   unwanted: string[] = [],
+  limits: { buildArtifactBytes?: number } = {},
 ): { uploads: Uploads; gone: AbortController } {
   const uploads = new Uploads();
   const gone = new AbortController();
   const made: ArtifactLink = {
-    limits: { frameBytes: 1 << 20, windowBytes: 1 << 20, artifactWindowBytes: 1 << 16 },
+    limits: { frameBytes: 1 << 20, windowBytes: 1 << 20, artifactWindowBytes: 1 << 16, ...limits },
     gone: gone.signal,
     send: (message) => {
       const { build, epoch, artifact } = message;
@@ -206,17 +207,44 @@ describe('BuildRun', () => {
     });
   });
 
-  it('refuses a link, and takes the rest', async () => {
+  it('leaves out what a wildcard met, says so, and stays green', async () => {
+    const odd = ['link out/l /etc/shadow', 'write out/f x', 'write out/CON x', 'write out/F x'];
+    const { run, finished, stored, text, events } = build([step(odd.join('\n')), ARTIFACTS], {
+      artifacts: ['out/*'],
+    });
+    await run.run();
+    expect(stored).toEqual(['out/F']);
+    expect(finished(1)).toMatchObject({ result: 'success' });
+    expect(events().at(-1)).toEqual({ kind: 'build.finished', result: 'success' });
+    const said = text(1, 'system').toString();
+    expect(said).toContain('left out 3 of what the patterns meet');
+    expect(said).toMatch(/"out\/l": is a symbolic link.*"out\/f": another one/s);
+  });
+
+  it('refuses a link that is named by its whole path, and takes the rest', async () => {
     const { run, finished, stored } = build(
       [step('link out/l /etc/shadow\nwrite out/f x'), ARTIFACTS],
-      {
-        artifacts: ['out/*'],
-      },
+      { artifacts: ['out/*', 'out/l'] },
     );
     await run.run();
     expect(stored).toEqual(['out/f']);
     expect(finished(1)).toMatchObject({ result: 'failure', reason: { code: 'artifact-refused' } });
     expect(JSON.stringify(finished(1))).toContain('symbolic link');
+  });
+
+  it('sends nothing when all together are more than the farm takes of a build', async () => {
+    const stored: string[] = [];
+    const { run, finished } = build(
+      [step('write out/a 12345\nwrite out/b 12345'), ARTIFACTS],
+      { artifacts: ['out/*'] },
+      { uploads: link(stored, [], { buildArtifactBytes: 9 }).uploads },
+    );
+    await run.run();
+    expect(stored).toEqual([]);
+    expect(finished(1)).toMatchObject({
+      result: 'failure',
+      reason: { code: 'artifact-refused', message: expect.stringContaining('12 bytes together') },
+    });
   });
 
   it('sends many small files in packs, and by themselves when a pack is not taken', async () => {

@@ -1,11 +1,10 @@
-import { PACK_FILES, type PackedFile } from '@impgem/protocol';
+import { PACK_BYTES, PACK_FILES, type PackedFile } from '@impgem/protocol';
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { ReadFile, WorkspaceFile } from '../executor/executor.js';
 import type { ArtifactFile } from './uploads.js';
 
-/** Bytes of a pack, and of the names in its offer, which is one frame. */
-const PACK_BYTES = 1024 * 1024;
+/** Bytes of the names in a pack's offer, which is one frame. */
 const NAMES_BYTES = 512 * 1024;
 
 /** An artifact, with its number in the build. */
@@ -51,7 +50,7 @@ export async function* packsOf(
       bytes = names = 0;
     }
     const sha256 = createHash('sha256').update(read.bytes).digest('hex');
-    packed.push({ artifact: numbers.get(path) ?? 0, path, size, mode: mode % 0o10000, sha256 });
+    packed.push({ artifact: numbers.get(path) ?? 0, path, size, mode: mode % 0o1000, sha256 });
     parts.push(read.bytes);
     bytes += size;
     names += name;

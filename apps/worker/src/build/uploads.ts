@@ -35,6 +35,9 @@ export interface ArtifactFile {
   open(): Promise<Readable>;
 }
 
+/** The master does not take it. */
+export class MasterRefusal extends FarmError {}
+
 /** The connection went away in the middle: try again on the next. */
 class Gone extends Error {}
 
@@ -62,7 +65,7 @@ class Talk {
       case 'artifact.stored':
         return this.stored.resolve();
       case 'artifact.refused':
-        return this.fail(new FarmError(message.reason.code, message.reason.message));
+        return this.fail(new MasterRefusal(message.reason.code, message.reason.message));
     }
   }
 
@@ -109,6 +112,12 @@ export class Uploads {
 
   answer(message: ArtifactAnswer): void {
     this.talks.get(key(message, message.artifact))?.answer(message);
+  }
+
+  /** What the master takes, once there is one. Rejects with the signal's reason. */
+  async limits(signal: AbortSignal): Promise<Limits> {
+    signal.throwIfAborted();
+    return (this.link ?? (await unlessAborted(this.next.promise, signal))).limits;
   }
 
   /**
@@ -189,7 +198,7 @@ export class Uploads {
       bytes.destroy();
     }
     if (at === file.size) return hash.digest('hex');
-    throw new FarmError('artifact-refused', `${file.path} changed while it was read`);
+    throw new FarmError('artifact-refused', 'it changed while it was read');
   }
 }
 

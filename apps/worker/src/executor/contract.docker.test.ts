@@ -78,6 +78,39 @@ describe('the docker executor, beyond the contract', () => {
     expect(system).toMatch(/^image busybox:1\.37 sha256:[0-9a-f]{64}\n$/);
   });
 
+  it('lists the same of a small workspace and of a big one, without sockets and what is too deep', async () => {
+    const workspace = await stage.workspace();
+    const deep =
+      'n=$(printf "d%.0s" $(seq 1 240)); for i in $(seq 1 20); do mkdir $n && cd $n; done';
+    // Where that link leads it makes its socket.
+    const socket = 'ln -s $PWD/out/s /dev/log; syslogd; while [ ! -S out/s ]; do sleep 0.05; done';
+    const names = `mkdir out; echo 1 > out/a; ln out/a out/twin; ln -s a out/link; mkfifo out/p; : > "$(printf 'out/\\377')"`;
+    const { exit } = await stage.play(`${names}; ${socket}; (${deep}) || true`, {}, workspace);
+    expect(exit).toEqual({ exitCode: 0 });
+    const list = async (): Promise<Map<string, string>> => {
+      const seen = new Map<string, string>();
+      for await (const { path, type, size, mode } of workspace.files())
+        if (!path.startsWith('ddd') && type !== 'directory')
+          seen.set(path, `${type} ${type === 'file' ? size : ''} ${mode.toString(8)}`);
+      return seen;
+    };
+    const small = await list();
+    await stage.play('head -c 40000000 /dev/zero > big', {}, workspace);
+    const big = await list();
+    expect(big.get('big')).toBe('file 40000000 644');
+    big.delete('big');
+    expect(big).toEqual(small);
+    expect([...small.keys()].toSorted()).toEqual([
+      'out/a',
+      'out/link',
+      'out/p',
+      'out/twin',
+      'out/\ufffd',
+    ]);
+    expect(small.get('out/twin')).toBe('file 2 644');
+    expect(small.get('out/p')).toMatch(/^other/);
+  });
+
   it('hides what a build wrote into the shared network files from the next', async () => {
     const poison =
       'echo 6.6.6.6 github.com >> /etc/hosts; echo nameserver 6.6.6.6 > /etc/resolv.conf';

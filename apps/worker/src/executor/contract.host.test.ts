@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from '@jest/globals';
 import { deferred } from '@impgem/kit';
 import { createHash, randomUUID } from 'node:crypto';
 import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   mkdtempSync,
@@ -11,6 +12,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describeExecutor } from './contract.js';
@@ -18,8 +20,9 @@ import { shell } from './contract/shell.js';
 import { Audience, Stage, until } from './contract/stage.js';
 import { heirOf, launchAndDie, take, type Left } from './contract/take-up.js';
 import type { Subject } from './contract.js';
-import type { Identity } from './executor.js';
+import type { Identity, WorkspaceFile } from './executor.js';
 import { HostExecutor } from './host/host-executor.js';
+import type { HostWorkspace } from './host/host-workspace.js';
 
 const root = mkdtempSync(join(tmpdir(), 'impgem-host-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -76,6 +79,28 @@ describe('the host executor, beyond the contract', () => {
       .split('\n')
       .map((line) => line.split('=')[0]);
     expect(names.toSorted()).toEqual(['GIVEN', 'HOME', 'IMPGEM_STEP', 'PATH', 'PWD']);
+  });
+
+  it('tells what it cannot read as that, and passes over sockets', async () => {
+    const workspace = await stage.workspace();
+    await stage.play(
+      `mkdir private plain; : > plain/f; mkfifo plain/p; chmod 000 plain/f private`,
+      {},
+      workspace,
+    );
+    const server = createServer().listen(join((workspace as HostWorkspace).work, 'plain/s'));
+    await once(server, 'listening');
+    const seen = new Map<string, WorkspaceFile>();
+    for await (const file of workspace.files()) seen.set(file.path, file);
+    server.close();
+    expect([...seen.keys()].toSorted()).toEqual(['plain', 'plain/f', 'plain/p', 'private']);
+    expect(seen.get('plain/p')?.type).toBe('other');
+    const isRoot = process.getuid?.() === 0;
+    expect(seen.get('private')?.unreadable ?? false).toBe(!isRoot);
+    const reading = workspace.read('plain/f');
+    if (isRoot) (await reading).destroy();
+    else await expect(reading).rejects.toThrow('may not read it');
+    await stage.play('chmod 700 private', {}, workspace);
   });
 
   it('finds children that left the process group', async () => {

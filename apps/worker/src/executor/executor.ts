@@ -81,6 +81,8 @@ export interface WorkspaceFile {
   size: number;
   /** Permission bits. */
   mode: number;
+  /** Nobody here may read it. Of a directory: what is below it is not told. */
+  unreadable?: boolean;
 }
 
 /** What reading one of many files came to: its bytes, as many as it was listed with, or why there are none. */
@@ -91,7 +93,10 @@ export interface Workspace {
   readonly attempt: Attempt;
   /** Unpacks a tar stream into the workspace; the steps' user owns what it brings. */
   unpack(tar: Readable): Promise<void>;
-  /** What is there, links not followed. Names are hostile: any byte but NUL and `/`. */
+  /**
+   * What is there, links not followed, sockets passed over. Names are hostile: any byte but NUL and `/`. Whatever cannot
+   * be read is told as that and ends nothing.
+   */
   files(): AsyncIterable<WorkspaceFile>;
   /** The bytes of a regular file that lies in the workspace; rejects for links and for anything outside. */
   read(path: string): Promise<Readable>;

@@ -29,5 +29,5 @@ export async function bytesOf(
     if (size > file.size) break;
   }
   if (size === file.size) return parts.length === 1 && parts[0] ? parts[0] : Buffer.concat(parts);
-  throw new FarmError('artifact-refused', `${file.path} changed while it was read`);
+  throw new FarmError('artifact-refused', 'it changed while it was read');
 }

@@ -1,4 +1,4 @@
 export { checkout } from './checkout.js';
 export type { CheckoutOptions, CheckedOut } from './checkout.js';
-export { selectArtifacts } from './select-artifacts.js';
+export { LeftOut, selectArtifacts } from './select-artifacts.js';
 export type { ArtifactSelection, RefusedArtifact } from './select-artifacts.js';

@@ -13,10 +13,10 @@ const many = (folder: string, count: number) =>
   Array.from({ length: count }, (_, n) => file(`${folder}${n}`));
 
 /** The plan for the wanted files of a workspace that has others too. */
-function plan(wanted: WorkspaceFile[], others: WorkspaceFile[] = []) {
+async function plan(wanted: WorkspaceFile[], others: WorkspaceFile[] = []) {
   const weights = new Map<string, number>();
   for (const one of [...wanted, ...others]) weigh(weights, one);
-  const { folders, single } = archivePlan(wanted, weights);
+  const { folders, single } = await archivePlan(wanted, weights);
   return { folders, single: single.map(({ path }) => path) };
 }
 
@@ -28,28 +28,39 @@ describe('the plan for reading many files', () => {
     expect(Object.fromEntries(weights)).toEqual({ '': 2048, a: 1536, 'a/b': 1536 });
   });
 
-  it('takes the whole workspace when it holds little else', () => {
-    expect(plan(many('small/', 100), [file('src/x', 5 * MIB)])).toEqual({
+  it('takes the whole workspace when it holds little else', async () => {
+    expect(await plan(many('small/', 100), [file('src/x', 5 * MIB)])).toEqual({
       folders: [''],
       single: [],
     });
   });
 
-  it('takes the folders that are worth it, and the rest one by one', () => {
+  it('takes the folders that are worth it, and the rest one by one', async () => {
     const wanted = [...many('out/a/', 50), ...many('out/b/c/', 50), file('top'), file('out/big/s')];
     const others = [
       file('src/tree', 9000 * MIB),
       file('out/x', 9000 * MIB),
       file('out/big/b', 900 * MIB),
     ];
-    expect(plan(wanted, others)).toEqual({
+    expect(await plan(wanted, others)).toEqual({
       folders: ['out/a', 'out/b'],
       single: ['top', 'out/big/s'],
     });
   });
 
-  it('asks for each by itself when nothing is known of the folders', () => {
-    expect(archivePlan([file('a/b')], new Map()).folders).toEqual([]);
-    expect(archivePlan([], new Map())).toEqual({ folders: [], single: [] });
+  it('asks for each by itself when nothing is known of the folders', async () => {
+    expect((await archivePlan([file('a/b')], new Map())).folders).toEqual([]);
+    expect(await archivePlan([], new Map())).toEqual({ folders: [], single: [] });
+  });
+
+  it('looks only so deep, however deep the folders are', async () => {
+    const deep = many('d/'.repeat(500), 2000);
+    const weights = new Map<string, number>();
+    for (const one of deep) weigh(weights, one);
+    expect(weights.size).toBe(32);
+    weigh(weights, file('x', 9000 * MIB));
+    expect((await archivePlan(deep, weights)).folders).toEqual(['d']);
+    const plan = await archivePlan(deep, new Map());
+    expect(plan).toEqual({ folders: [], single: deep });
   });
 });

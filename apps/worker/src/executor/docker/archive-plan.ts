@@ -1,7 +1,11 @@
+import { slices } from '@impgem/kit';
+import { setImmediate } from 'node:timers/promises';
 import type { WorkspaceFile } from '../executor.js';
 
 /** What the calls for a file of its own cost, in bytes of archive that could be read meanwhile. */
 const CALL_BYTES = 1024 * 1024;
+/** Parts of a path that are looked at: a folder that lies deeper is not read whole. */
+const MOST_DEPTH = 32;
 /** Each file and folder has a header in an archive. */
 export const HEADER_BYTES = 512;
 
@@ -16,20 +20,34 @@ export interface ArchivePlan {
  * How to read files with few calls and little that nobody wants: an archive of a folder has all that is below it.
  * `weights` tells how much that is, of every folder of the workspace.
  */
-export function archivePlan(
+export async function archivePlan(
   files: readonly WorkspaceFile[],
   weights: ReadonlyMap<string, number>,
-): ArchivePlan {
+): Promise<ArchivePlan> {
   const plan: ArchivePlan = { folders: [], single: [] };
-  const choose = (folder: string, inside: readonly WorkspaceFile[]): void => {
+  const pause = slices(
+    () => performance.now(),
+    () => setImmediate(),
+  );
+  const choose = async (
+    folder: string,
+    inside: readonly WorkspaceFile[],
+    depth: number,
+  ): Promise<void> => {
     const cost = inside.reduce((sum, { size }) => sum + size + HEADER_BYTES + CALL_BYTES, 0);
     if ((weights.get(folder) ?? Infinity) <= cost) {
       plan.folders.push(folder);
       return;
     }
+    if (depth === MOST_DEPTH) {
+      for (const file of inside) plan.single.push(file);
+      return;
+    }
     const below = new Map<string, WorkspaceFile[]>();
     const skip = folder === '' ? 0 : folder.length + 1;
     for (const file of inside) {
+      const paused = pause();
+      if (paused) await paused;
       const end = file.path.indexOf('/', skip);
       if (end < 0) plan.single.push(file);
       else {
@@ -39,9 +57,9 @@ export function archivePlan(
         else below.set(name, [file]);
       }
     }
-    for (const [name, others] of below) choose(name, others);
+    for (const [name, others] of below) await choose(name, others, depth + 1);
   };
-  if (files.length > 0) choose('', files);
+  if (files.length > 0) await choose('', files, 0);
   return plan;
 }
 
@@ -49,9 +67,13 @@ export function archivePlan(
 export function weigh(weights: Map<string, number>, { path, size, type }: WorkspaceFile): void {
   const bytes =
     HEADER_BYTES + (type === 'file' ? Math.ceil(size / HEADER_BYTES) * HEADER_BYTES : 0);
-  for (let end = path.lastIndexOf('/'); ; end = path.lastIndexOf('/', end - 1)) {
-    const folder = end < 0 ? '' : path.slice(0, end);
+  const add = (folder: string): void => {
     weights.set(folder, (weights.get(folder) ?? 0) + bytes);
-    if (end <= 0) return;
+  };
+  add('');
+  let end = path.indexOf('/');
+  for (let depth = 1; end > 0 && depth < MOST_DEPTH; depth++) {
+    add(path.slice(0, end));
+    end = path.indexOf('/', end + 1);
   }
 }

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, quotedPath } from '@impgem/kit';
 import type Docker from 'dockerode';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path/posix';
@@ -160,7 +160,7 @@ export class DockerWorkspace implements Workspace {
 
   /** Folders that hold little else are read whole, in one call; what does not come that way is asked for by itself. */
   async *readMany(files: readonly WorkspaceFile[]): AsyncIterable<ReadFile> {
-    const { folders, single } = archivePlan(files, this.#weights);
+    const { folders, single } = await archivePlan(files, this.#weights);
     const left = new Map(files.map((file) => [file.path, file]));
     for (const file of single) left.delete(file.path);
     for (const folder of folders) yield* this.#readFolder(folder, left);
@@ -260,7 +260,7 @@ export class DockerWorkspace implements Workspace {
 }
 
 function refused(path: string, why: string): FarmError {
-  return new FarmError('artifact-refused', `${JSON.stringify(path)} ${why}`);
+  return new FarmError('artifact-refused', `${quotedPath(path)}: ${why}`);
 }
 
 type Kind = 'file' | 'directory' | 'other' | 'none';

@@ -1,6 +1,7 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, slices } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import tar from 'tar-stream';
 import type { Attempt, Identity, WorkspaceFile } from '../executor.js';
 import { Demultiplexer } from './demultiplexer.js';
@@ -12,7 +13,7 @@ const ARCHIVE_BUDGET = 32 * 1024 * 1024;
 /** Bytes of names of one workspace, held in memory while it is listed. */
 const NAMES_BUDGET = 128 * 1024 * 1024;
 
-/** The listing from the engine's archive of the mount; undefined when it is too big for that. */
+/** The listing from the engine's archive of the mount, which has no sockets; undefined when it is too big for that. */
 export async function listByArchive(
   container: Docker.Container,
   mount: string,
@@ -53,12 +54,7 @@ function fileOf(
   // A second name of a file comes as a reference to the first.
   const twin = type === 'link' ? before.get(below(linkname)) : undefined;
   if (twin) return { ...twin, path };
-  return {
-    path,
-    type: unreadable(path) ? 'other' : (TYPES[type] ?? 'other'),
-    size,
-    mode: mode % 0o10000,
-  };
+  return { path, type: TYPES[type] ?? 'other', size, mode: mode % 0o10000 };
 }
 
 const TYPES: Record<string, WorkspaceFile['type']> = {
@@ -73,11 +69,6 @@ function below(name: string): string {
   return at < 0 ? '' : name.slice(at + 1).replace(/\/$/, '');
 }
 
-/** A name that is no UTF-8 cannot be asked for again by any call of the engine. */
-function unreadable(path: string): boolean {
-  return path.includes('\uFFFD');
-}
-
 export interface HelperOrder {
   engine: Docker;
   identity: Identity;
@@ -88,10 +79,12 @@ export interface HelperOrder {
 
 /**
  * Names go to stdout, each ended by NUL, and type, mode and size of each to stderr, in the same order. Whatever
- * a name holds, it cannot pass for another one or for its figures.
+ * a name holds, it cannot pass for another one or for its figures. What cannot be asked for, since its path is longer
+ * than the system takes, is left out of both; so are sockets, of which an archive does not tell either.
  */
 const LIST =
-  "find . -mindepth 1 -print0; find . -mindepth 1 -print0 | xargs -0 -r stat -c '%f %s' >&2";
+  'exec 3>&2 2>/dev/null; list() { find . -mindepth 1 ! -type s -print0; }; ' +
+  "list; list | xargs -0 -r stat -c '%f %s' >&3";
 
 /** The listing by a helper without network and without rights beyond reading. */
 export async function* listByHelper(
@@ -126,11 +119,10 @@ export async function* listByHelper(
       throw new FarmError('workspace-error', 'the workspace changed while it was listed');
     }
     for (const [index, name] of names.entries()) {
-      const path = name.replace(/^\.\//, '');
       const [mode = 0, size = 0] = (figures[index] ?? '')
         .split(' ')
         .map((figure, at) => parseInt(figure, at === 0 ? 16 : 10));
-      yield { path, type: unreadable(path) ? 'other' : typeOf(mode), size, mode: mode % 0o10000 };
+      yield { path: name.replace(/^\.\//, ''), type: typeOf(mode), size, mode: mode % 0o10000 };
     }
   } finally {
     await removeContainer(container);
@@ -152,7 +144,11 @@ function typeOf(mode: number): WorkspaceFile['type'] {
 
 async function collect(stream: Readable): Promise<{ names: string[]; figures: string[] }> {
   const demux = new Demultiplexer();
-  const out = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
+  const pause = slices(
+    () => performance.now(),
+    () => setImmediate(),
+  );
+  const lists = { stdout: new Texts(0), stderr: new Texts(0x0a) };
   let size = 0;
   for await (const chunk of stream) {
     for (const piece of demux.push(chunk as Buffer)) {
@@ -160,12 +156,30 @@ async function collect(stream: Readable): Promise<{ names: string[]; figures: st
       if (size > NAMES_BUDGET) {
         throw new FarmError('workspace-error', 'the workspace holds too many files to list');
       }
-      out[piece.stream].push(piece.bytes);
+      lists[piece.stream].push(piece.bytes);
     }
+    await pause();
   }
-  return { names: lines(out.stdout, '\0'), figures: lines(out.stderr, '\n') };
+  return { names: lists.stdout.texts, figures: lists.stderr.texts };
 }
 
-function lines(pieces: Buffer[], end: string): string[] {
-  return Buffer.concat(pieces).toString().split(end).slice(0, -1);
+/** Texts that end in a byte of their own, taken apart as they come. */
+class Texts {
+  readonly texts: string[] = [];
+  #begun: Buffer[] = [];
+
+  constructor(private readonly end: number) {}
+
+  push(bytes: Buffer): void {
+    let from = 0;
+    for (let at = bytes.indexOf(this.end); at >= 0; at = bytes.indexOf(this.end, from)) {
+      const last = bytes.subarray(from, at);
+      this.texts.push(
+        this.#begun.length > 0 ? Buffer.concat([...this.#begun, last]).toString() : last.toString(),
+      );
+      this.#begun = [];
+      from = at + 1;
+    }
+    if (from < bytes.length) this.#begun.push(Buffer.from(bytes.subarray(from)));
+  }
 }

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, quotedPath } from '@impgem/kit';
 import { constants, createWriteStream } from 'node:fs';
 import { chmod, lstat, mkdir, open, opendir, readlink, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -85,28 +85,50 @@ export class HostWorkspace implements Workspace {
   }
 
   async *files(): AsyncIterable<WorkspaceFile> {
-    yield* this.#list('');
+    const folders = [{ path: '', mode: 0 }];
+    for (let next = folders.pop(); next; next = folders.pop()) {
+      const { path: below, mode } = next;
+      const dir = await opendir(join(this.work, below)).catch(failureOf);
+      const unreadable = 'code' in dir;
+      // Gone meanwhile, or another kind of thing by now.
+      if (unreadable && (dir.code === 'ENOENT' || dir.code === 'ENOTDIR')) continue;
+      if (unreadable && below === '')
+        throw new FarmError('artifact-refused', `the workspace cannot be read (${dir.code})`);
+      if (below !== '')
+        yield { path: below, type: 'directory', size: 0, mode, ...(unreadable ? UNREADABLE : {}) };
+      if (unreadable) continue;
+      for await (const { name } of dir) {
+        const path = below === '' ? name : `${below}/${name}`;
+        const file = await this.#look(path);
+        if (file?.type === 'directory') folders.push(file);
+        else if (file) yield file;
+      }
+    }
   }
 
-  async *#list(below: string): AsyncIterable<WorkspaceFile> {
-    for await (const { name } of await opendir(join(this.work, below))) {
-      const path = below === '' ? name : `${below}/${name}`;
-      const stats = await lstat(join(this.work, path)).catch(() => undefined);
-      // Gone meanwhile, or a name that is no UTF-8 and so cannot be asked for.
-      if (!stats) {
-        if (name.includes('\uFFFD')) yield { path, type: 'other', size: 0, mode: 0 };
-        continue;
-      }
-      const type = stats.isFile()
-        ? 'file'
-        : stats.isDirectory()
-          ? 'directory'
-          : stats.isSymbolicLink()
-            ? 'link'
-            : 'other';
-      yield { path, type, size: stats.size, mode: stats.mode % 0o10000 };
-      if (type === 'directory') yield* this.#list(path);
+  /** Undefined for what is gone, and for sockets, which an engine does not tell of either. */
+  async #look(path: string): Promise<WorkspaceFile | undefined> {
+    const stats = await lstat(join(this.work, path)).catch(failureOf);
+    if ('code' in stats) {
+      // A name that is no UTF-8 cannot be asked for.
+      if (stats.code === 'ENOENT' && !path.includes('\uFFFD')) return undefined;
+      return {
+        path,
+        type: 'other',
+        size: 0,
+        mode: 0,
+        ...(stats.code === 'ENOENT' ? {} : UNREADABLE),
+      };
     }
+    if (stats.isSocket()) return undefined;
+    const type = stats.isFile()
+      ? 'file'
+      : stats.isDirectory()
+        ? 'directory'
+        : stats.isSymbolicLink()
+          ? 'link'
+          : 'other';
+    return { path, type, size: stats.size, mode: stats.mode % 0o10000 };
   }
 
   /** Opened first and looked at then, so that a link set in between changes nothing. */
@@ -116,8 +138,10 @@ export class HostWorkspace implements Workspace {
     const file = await open(
       full,
       flags.reduce((all, flag) => all + flag),
-    ).catch((cause: unknown) => {
-      throw refused(path, 'is no regular file, or not there', cause);
+    ).catch((cause: NodeJS.ErrnoException) => {
+      const isDenied = cause.code === 'EACCES' || cause.code === 'EPERM';
+      const why = isDenied ? 'the worker may not read it' : 'is no regular file, or not there';
+      throw refused(path, why, cause);
     });
     const real = await readlink(`/proc/self/fd/${file.fd}`).catch(() => '');
     if (real === full && (await file.stat()).isFile()) return file.createReadStream();
@@ -172,6 +196,12 @@ export class HostWorkspace implements Workspace {
   }
 }
 
+const UNREADABLE = { unreadable: true };
+
+const failureOf = (error: NodeJS.ErrnoException): { code: string } => ({
+  code: error.code ?? 'unknown',
+});
+
 function refused(path: string, why: string, cause?: unknown): FarmError {
-  return new FarmError('artifact-refused', `${JSON.stringify(path)} ${why}`, {}, { cause });
+  return new FarmError('artifact-refused', `${quotedPath(path)}: ${why}`, {}, { cause });
 }

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, quotedPath } from '@impgem/kit';
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -56,7 +56,7 @@ export class MemoryWorkspace implements Workspace {
   async read(path: string): Promise<Readable> {
     const node = this.#nodes.get(path);
     if (node?.file.type !== 'file') {
-      throw new FarmError('artifact-refused', `${JSON.stringify(path)} is no regular file`);
+      throw new FarmError('artifact-refused', `${quotedPath(path)}: is no regular file`);
     }
     return Readable.from([node.bytes]);
   }
