@@ -254,7 +254,7 @@ async function newImages(made) {
 async function removeImages(host, images, before) {
   const now = await snapshot(host);
   const holders = [...now.images]
-    .filter(([id, { text }]) => !before.images.has(id) && text.startsWith('impgem/holder:'))
+    .filter(([id, { text }]) => !before.images.has(id) && text.startsWith('impgem.invalid/holder:'))
     .map(([, { text }]) => text.split(' ')[0]);
   for (const image of [...images.toReversed(), ...holders]) {
     await askText(host, 'DELETE', `/images/${encodeURIComponent(image)}`).catch(() => undefined);

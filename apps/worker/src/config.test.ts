@@ -65,6 +65,23 @@ describe('readConfig', () => {
     expect(problems({ IMPGEM_EXECUTOR: 'host', IMPGEM_ALLOW_HOST_EXECUTOR: '1' })).toEqual([]);
   });
 
+  it.each(['tcp://127.0.0.1:2375', 'tcp://engine.example.org:2375', 'http://10.0.0.1:2375'])(
+    'does not use an engine without TLS unasked: %s',
+    (host) => {
+      const told = [expect.stringContaining('IMPGEM_ALLOW_INSECURE_ENGINE=1')];
+      expect(problems({ DOCKER_HOST: host })).toEqual(told);
+      expect(problems({ DOCKER_HOST: host, IMPGEM_ALLOW_INSECURE_ENGINE: '1' })).toEqual([]);
+      expect(problems({ DOCKER_HOST: host, IMPGEM_DOCKER_SOCKET: '/x.sock' })).toEqual([]);
+    },
+  );
+
+  it('means TLS by tcp:// when the docker command would, and looks for no answer at its port', () => {
+    const env = { DOCKER_HOST: 'tcp://10.0.0.1:2377', DOCKER_TLS_VERIFY: '1' };
+    const { host, ports } = read(env).executor.docker;
+    expect(host).toBe('https://10.0.0.1:2377');
+    expect(ports).toEqual(expect.arrayContaining([2375, 5432, 8010, 2377]));
+  });
+
   it('takes settings and a credential of the current folder only when a worker made them', async () => {
     const found = join(dir, '.impgem/worker');
     expect(readConfig({}, dir)).toMatchObject({ dataDir: found, dataDirNamed: false });

@@ -65,6 +65,8 @@ class Settings {
   @IsBoolean({ message: 'is 1 or 0' })
   allowInsecure = false;
   @IsBoolean({ message: 'is 1 or 0' })
+  allowInsecureEngine = false;
+  @IsBoolean({ message: 'is 1 or 0' })
   allowLocalSources = false;
   @IsOptional()
   @IsString({ message: 'is the path of a PEM file' })
@@ -168,6 +170,12 @@ export const SETTINGS: readonly Setting[] = [
     env: 'IMPGEM_ALLOW_INSECURE',
     kind: 'flag',
     text: 'Lets tokens and logs go in the clear to a master on another machine.',
+  },
+  {
+    key: 'allowInsecureEngine',
+    env: 'IMPGEM_ALLOW_INSECURE_ENGINE',
+    kind: 'flag',
+    text: 'Lets the worker use an engine at a plain `tcp://` or `http://` address. Whoever reaches that port, a step included, has all of the engine’s machine.',
   },
   {
     key: 'allowLocalSources',
@@ -288,8 +296,15 @@ export function readConfig(
     problems.push(
       'IMPGEM_EXECUTOR=host runs other people’s commands as this user: IMPGEM_ALLOW_HOST_EXECUTOR=1 says that you want it',
     );
+  const engine = engineOf(settings, env);
+  if (engine !== undefined && /^(tcp|http):/.test(engine) && !settings.allowInsecureEngine)
+    problems.push(
+      `${names['dockerHost'] ?? 'DOCKER_HOST'} is ${engine}, without TLS: whoever reaches that port, a step included, has all ` +
+        'of that machine. Use unix:///var/run/docker.sock, or TLS (DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH); ' +
+        'IMPGEM_ALLOW_INSECURE_ENGINE=1 says that you want it',
+    );
   if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze({ ...configOf(data.dataDir, settings), ...data });
+  return Object.freeze({ ...configOf(data.dataDir, settings, engine), ...data });
 }
 
 /**
@@ -369,8 +384,31 @@ function sizeOf(text: string): number | undefined {
   return Math.round(Number(match[1]) * 1024 ** power);
 }
 
-function configOf(dataDir: string, from: Settings): Omit<WorkerConfig, 'dataDirNamed'> {
-  const host = from.dockerSocket ? `unix://${resolve(from.dockerSocket)}` : from.dockerHost;
+/** The engine's address, if one is given; with the variable of the docker command `tcp` is meant with TLS. */
+function engineOf(
+  { dockerSocket, dockerHost }: Settings,
+  env: NodeJS.ProcessEnv,
+): string | undefined {
+  if (dockerSocket) return `unix://${resolve(dockerSocket)}`;
+  return env['DOCKER_TLS_VERIFY'] ? dockerHost?.replace(/^tcp:/, 'https:') : dockerHost;
+}
+
+/** Ports at which a step must not find an answer on the machine that runs it. */
+function portsOf(masterUrl: string, engine: string | undefined): number[] {
+  const ports = [...DOCKER_DEFAULTS.ports];
+  for (const address of [masterUrl, engine?.replace(/^tcp:/, 'http:') ?? '']) {
+    if (!/^https?:/.test(address) || !URL.canParse(address)) continue;
+    const url = new URL(address);
+    ports.push(Number(url.port || (url.protocol === 'https:' ? 443 : 80)));
+  }
+  return [...new Set(ports)];
+}
+
+function configOf(
+  dataDir: string,
+  from: Settings,
+  host: string | undefined,
+): Omit<WorkerConfig, 'dataDirNamed'> {
   return {
     dataDir,
     name: from.workerName,
@@ -393,6 +431,8 @@ function configOf(dataDir: string, from: Settings): Omit<WorkerConfig, 'dataDirN
         ...(host ? { host } : {}),
         ...(from.policyFile ? { policyFile: resolve(from.policyFile) } : {}),
         imagesFile: join(dataDir, 'images.json'),
+        programFile: join(dataDir, 'holder-program'),
+        ports: portsOf(from.masterUrl, host),
         slots: from.workerSlots,
         memory: from.stepMemory,
         ...(from.stepCpus === undefined ? {} : { cpus: from.stepCpus }),

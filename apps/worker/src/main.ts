@@ -108,6 +108,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const credential = await orFatal(EXIT.credential, credentialOf(config, hello, log));
   const obey = obeySignals(log);
   const executor = await orFatal(EXIT.executor, opened(config, credential.farm, credential.id));
+  void warnOfExposure(executor, log);
   const { dataDir, watermark } = config;
   const disk = new Disk({ dataDir, storage: executor.storage, watermark, log });
   let leaked = 0;
@@ -180,6 +181,15 @@ async function opened(config: WorkerConfig, farm: string, worker: string): Promi
   const executor = createExecutor(config.executor);
   await executor.open({ farm, worker });
   return executor;
+}
+
+/** What answers a step on the machine that runs it: an engine there is the machine itself. */
+async function warnOfExposure(executor: Executor, log: Logger): Promise<void> {
+  const reached = (await executor.exposed?.()) ?? [];
+  if (reached.length === 0) return;
+  const advice =
+    "steps reach services of the machine that runs them: an engine there gives them all of it. Let those listen on 127.0.0.1 only, or leave 'host: deny' in the policy file";
+  log.warn({ reached }, advice);
 }
 
 /** What the worker says of itself in each hello. */

@@ -12,8 +12,9 @@ export async function examineNameServers(
   const text = await readFile(file, 'utf8').catch(() => '');
   const servers = [...text.matchAll(/^nameserver\s+(\S+)/gm)].flatMap(([, server]) => server ?? []);
   if (servers.length === 0) return [warn(`${file} names no name server`, mend)];
-  // Loopback servers the engine replaces itself; link-local ones it hands on, and steps cannot reach them.
-  const far = servers.filter((server) => /^(169\.254\.|fe80:)/i.test(server));
+  // Loopback servers the engine replaces itself; those among the clouds' metadata addresses, Azure's for one, it hands
+  // on, and steps cannot reach them.
+  const far = servers.filter((server) => /^(169\.254\.|168\.63\.129\.16$|fe80:)/i.test(server));
   if (far.length === servers.length)
     return [warn(`steps cannot reach the host's name server ${far.join(', ')}`, mend)];
   return [ok(`steps ask what the host asks: ${servers.join(', ')}`)];

@@ -31,6 +31,10 @@ export interface DockerConfig {
   credentialsDir?: string;
   /** Where is kept in mind which images this worker pulled; in memory alone when absent. */
   imagesFile?: string;
+  /** Where the program of holders is kept for later starts; nowhere when absent. */
+  programFile?: string;
+  /** Ports at which a step must not find an answer on the engine's machine: the master's, say. */
+  ports: readonly number[];
   /** Name servers for steps; the engine's choice when empty. */
   resolvers: readonly string[];
 }
@@ -41,5 +45,7 @@ export const DOCKER_DEFAULTS: DockerConfig = {
   networksRange: '10.213.0.0/16',
   logCap: 1024 ** 3,
   slots: 1,
+  // Of an engine, with and without TLS; of PostgreSQL.
+  ports: [2375, 2376, 5432],
   resolvers: [],
 };

@@ -9,7 +9,9 @@ import {
   testIdentity,
 } from '@impgem/testkit';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DOCKER_DEFAULTS } from './config.js';
 import type { DockerConfig } from './config.js';
@@ -19,6 +21,7 @@ import { Audience, Stage, until } from './contract/stage.js';
 import { heirOf, launchAndDie, take } from './contract/take-up.js';
 import type { Subject } from './contract.js';
 import { DockerExecutor } from './docker/docker-executor.js';
+import { Holders } from './docker/holders.js';
 import type { Identity, OutputSink } from './executor.js';
 
 const IMAGE = 'busybox:1.37';
@@ -53,6 +56,15 @@ const subject: Subject = {
   step: { image: IMAGE },
   remains,
 };
+
+/** The image that a worker's holders have. */
+async function ownImageOf({ worker }: Identity) {
+  const label = [`impgem.worker=${worker}`, 'impgem.role=holder'];
+  const [holder] = await testEngine().listContainers({ all: true, filters: { label } });
+  return testEngine()
+    .getImage(holder?.ImageID ?? '')
+    .inspect();
+}
 
 let before: string[];
 let stage: Stage;
@@ -140,12 +152,57 @@ describe('the docker executor, beyond the contract', () => {
 
   it('blocks the addresses where clouds hand out credentials, for good', async () => {
     const run =
-      'ip route; ip route del blackhole 169.254.0.0/16 && echo deleted; ' +
-      'nc -w 2 169.254.169.254 80 </dev/null && echo reached; true';
+      'ip route; ip -6 route; ip route del blackhole 169.254.0.0/16 && echo deleted; ' +
+      'for at in 169.254.169.254 168.63.129.16 100.100.100.200 fd00:ec2::254 fd20:ce::254; do ' +
+      'nc -w 2 $at 80 </dev/null && echo reached; done; ' +
+      'grep -v " lo$" /proc/net/if_inet6 && echo has IPv6; true';
     const { stdout, exit } = await stage.play(run);
     expect(exit).toEqual({ exitCode: 0 });
-    expect(stdout.toString()).toContain('blackhole 169.254.0.0/16');
-    expect(stdout.toString()).not.toMatch(/deleted|reached/);
+    for (const one of ['169.254.0.0/16', '168.63.129.16', '100.100.100.200', 'fd00:ec2::/32'])
+      expect(stdout.toString()).toContain(`blackhole ${one}`);
+    expect(stdout.toString()).not.toMatch(/deleted|reached|has IPv6/);
+  });
+
+  it('throws a network away that does not show its blocks', async () => {
+    const identity = { farm: 'unblocked-test', worker: `w${process.pid}` };
+    const others = await engineObjects(identity);
+    const engine = testEngine();
+    const { Id: image } = await ownImageOf(stage.identity);
+    type Options = Parameters<typeof engine.createContainer>[0];
+    const createContainer = (options: Options): unknown =>
+      engine.createContainer(
+        String(options.Cmd).includes('route replace')
+          ? { ...options, Cmd: ['/bin/true'] }
+          : options,
+      );
+    const holders = new Holders({
+      engine: new Proxy(engine, {
+        get: (target, key) =>
+          key === 'createContainer' ? createContainer : (Reflect.get(target, key) as unknown),
+      }),
+      identity,
+      image,
+      networksRange: CONFIG.networksRange,
+      resolvers: [],
+      blocked: ['metadata'],
+      host: 'allow',
+      ports: [],
+    });
+    await expect(holders.take()).rejects.toMatchObject({
+      code: 'engine-error',
+      message: expect.stringMatching(/cannot be kept from 169\.254\.0\.0\/16, /),
+    });
+    await holders.close();
+    await expectNothingLeft(others, identity);
+  });
+
+  it("refuses the farm's own image, by its name and by its id", async () => {
+    const { Id, RepoTags } = await ownImageOf(stage.identity);
+    for (const image of [RepoTags[0] ?? '', Id, 'impgem/holder'])
+      await expect(stage.play('true', { image })).rejects.toMatchObject({
+        code: 'policy',
+        message: expect.stringContaining("the farm's own"),
+      });
   });
 
   it('gives steps the seven capabilities, no new privileges, no other', async () => {
@@ -284,11 +341,12 @@ describe("a worker's policy", () => {
   async function under(
     policy: string,
     look: (executor: DockerExecutor) => Promise<void>,
+    more: Partial<DockerConfig> = {},
   ): Promise<void> {
     const policyFile = join(folder, 'policy.yml');
     writeFileSync(policyFile, policy);
     const others = await engineObjects(identity);
-    const executor = create({ policyFile });
+    const executor = create({ ...more, policyFile });
     await executor.open(identity);
     try {
       await look(executor);
@@ -323,6 +381,52 @@ describe("a worker's policy", () => {
       await step.exited;
       expect(audience.stdout.toString().trim()).toBe('lo');
     }));
+
+  describe('about the machine of the engine', () => {
+    const server = createServer((socket) => {
+      socket.on('error', () => {});
+      socket.end('reached\n');
+    });
+    let port = 0;
+    beforeAll(async () => {
+      await new Promise<void>((resolve) => server.listen(0, '0.0.0.0', resolve));
+      port = (server.address() as AddressInfo).port;
+    });
+    afterAll(() => void server.close());
+
+    it.each([
+      ['keeps steps from it, at every address', '', false],
+      ['lets steps reach it, which is told', 'host: allow', true],
+    ])('%s', (_, policy, reached) =>
+      under(
+        policy,
+        async (executor) => {
+          const workspace = await executor.createWorkspace({ build: 1, epoch: 1 }, 0);
+          const exposed = await executor.exposed();
+          const addresses = Object.values(networkInterfaces())
+            .flatMap((all) => all ?? [])
+            .filter(({ family, internal }) => family === 'IPv4' && !internal)
+            .map(({ address }) => address)
+            .slice(0, 4);
+          const run =
+            `for at in $(ip route | awk '/default/{print $3}') ${addresses.join(' ')}; do ` +
+            `nc -w 2 $at ${port} </dev/null || echo no; done`;
+          const audience = new Audience();
+          const step = await executor.start(workspace, stage.spec(run), {
+            sink: audience.sink,
+            signal: new AbortController().signal,
+            launching: async () => {},
+          });
+          await step.exited;
+          const lines = audience.stdout.toString().trim().split('\n');
+          expect(new Set(lines)).toEqual(new Set([reached ? 'reached' : 'no']));
+          expect(exposed.length > 0).toBe(reached);
+          for (const one of exposed) expect(one).toMatch(new RegExp(`:${port}$`));
+        },
+        { ports: [port] },
+      ),
+    );
+  });
 
   it('is refused when a key is unknown', async () => {
     const policyFile = join(folder, 'bad.yml');

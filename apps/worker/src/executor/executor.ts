@@ -172,6 +172,11 @@ export interface Executor {
   ): Promise<RunningStep | undefined>;
   /** Removes what earlier processes of this identity left behind, except of these attempts. */
   sweep(keep: readonly Attempt[]): Promise<Swept>;
+  /**
+   * What steps reach on the machine that runs them and should not: `address:port` each. Settles when that was tried, in
+   * the network of a step; absent where steps have no network of their own.
+   */
+  exposed?(): Promise<string[]>;
   /** Releases what the executor keeps warm; nothing of this identity remains but images. */
   close(): Promise<void>;
   /** Lets go of everything that a later process can take up: steps run on, and nothing holds them back. */

@@ -19,12 +19,13 @@ import { DockerWorkspace } from './docker-workspace.js';
 import type { WorkspaceOrder } from './docker-workspace.js';
 import { connect, engineFailure, noEngine, runOf, statusOf, wordsOf } from './engine.js';
 import { holderImage } from './holder-image.js';
+import type { HolderImage } from './holder-image.js';
 import { Holders } from './holders.js';
 import type { Holder } from './holders.js';
 import { ImageStorage } from './image-storage.js';
 import { Images } from './images.js';
 import { labelsOf, nameOf, ownFilter, roleOf } from './labels.js';
-import { checkImage, isPinned, loadPolicy, loosened } from './policy.js';
+import { checkImage, isPinned, loadPolicy, loosened, ownImage } from './policy.js';
 import type { Policy } from './policy.js';
 import { PulledImages } from './pulled-images.js';
 import { RUN_LABEL, STEP_LABEL, stepOptions } from './step-options.js';
@@ -35,7 +36,7 @@ import { sweep } from './sweep.js';
 interface Opened {
   identity: Identity;
   policy: Policy;
-  image: string;
+  image: HolderImage;
   holders: Holders;
 }
 
@@ -49,9 +50,9 @@ export class DockerExecutor implements Executor {
   readonly #engine: Docker;
   readonly #images: Images;
   readonly #workspaces = new Set<DockerWorkspace>();
-  /** Attempts that have a workspace, or are about to. */
   /** What refused to go at the last sweep. */
   readonly #stuck = new Set<string>();
+  /** Attempts that have a workspace, or are about to. */
   readonly #live = new Set<string>();
   /** Attempts that another process began. */
   readonly #inherited = new Set<string>();
@@ -74,7 +75,7 @@ export class DockerExecutor implements Executor {
   }
 
   async open(identity: Identity): Promise<void> {
-    const { host, policyFile, networksRange, resolvers, slots } = this.config;
+    const { host, policyFile, networksRange, resolvers, slots, programFile, ports } = this.config;
     const policy = await loadPolicy(policyFile);
     checkRange(networksRange);
     const engine = this.#engine;
@@ -84,8 +85,17 @@ export class DockerExecutor implements Executor {
       throw noEngine(error, host);
     }
     try {
-      const image = await holderImage(engine, labelsOf(identity, 'helper'));
-      const holders = new Holders({ engine, identity, image, networksRange, resolvers });
+      const image = await holderImage(engine, labelsOf(identity, 'helper'), programFile);
+      const holders = new Holders({
+        engine,
+        identity,
+        image: image.id,
+        networksRange,
+        resolvers,
+        blocked: policy.blocked,
+        host: policy.host,
+        ports,
+      });
       this.#opened = { identity, policy, image, holders };
       // One more than can be in use, so that a reset is never waited for.
       if (policy.network === 'bridge') holders.warm(slots + 1);
@@ -147,7 +157,7 @@ export class DockerExecutor implements Executor {
 
   async start(workspace: Workspace, step: StepSpec, order: StartOrder): Promise<RunningStep> {
     invariant(workspace instanceof DockerWorkspace, 'a workspace of another executor');
-    const { policy } = this.#open();
+    const { policy, image: own } = this.#open();
     const { sink, signal } = order;
     if (step.image === undefined) {
       throw new FarmError('image-unavailable', `step ${step.name} names no image`);
@@ -160,6 +170,8 @@ export class DockerExecutor implements Executor {
       release = this.#images.hold(step.image);
       const say = speaker(sink);
       const image = await this.#images.ensure(step.image, say.line, signal);
+      // By its id, too: names are given by whoever may use the engine.
+      if (own.own && image.id === own.id) throw ownImage(step.image);
       say.line(`image ${image.reference} ${image.digest}`);
       await say.said();
       throwIfCancelled(signal);
@@ -210,6 +222,10 @@ export class DockerExecutor implements Executor {
     }
   }
 
+  exposed(): Promise<string[]> {
+    return this.#open().holders.exposed;
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#workspaces].map((workspace) => workspace.dispose()));
     await this.#opened?.holders.close();
@@ -238,7 +254,7 @@ export class DockerExecutor implements Executor {
       ...order,
       engine: this.#engine,
       identity,
-      image,
+      image: image.id,
       inherited: this.#inherited.has(keyOf(order.attempt)),
       onDispose: (gone) => this.#forget(gone),
     });

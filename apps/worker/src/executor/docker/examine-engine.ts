@@ -39,6 +39,13 @@ export async function examineEngine(engine: Docker, host: string | undefined): P
         )
       : ok(`storage driver ${info.Driver}`),
   ];
+  if (host !== undefined && /^(tcp|http):/.test(host))
+    found.push(
+      warn(
+        `${host} has no TLS: whoever reaches that port has all of the engine's machine`,
+        'use its socket, or TLS (DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH)',
+      ),
+    );
   if (info.OSType !== 'linux')
     found.push(fail(`the engine runs ${info.OSType} containers`, 'switch it to Linux containers'));
   if (!info.MemoryLimit)

@@ -1,11 +1,12 @@
 import { FarmError } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import tar from 'tar-stream';
 import { statusOf, unlessGone, wordsOf } from './engine.js';
+import { OWN_HOST, OWN_OLD } from './policy.js';
 import { isStaticFor } from './static-binary.js';
 
 /** Where Debian, Alpine and others keep a busybox; the static one is taken. */
@@ -15,33 +16,85 @@ const PLACES = [
   '/bin/busybox.static',
   '/usr/local/bin/busybox',
 ];
-const APPLETS = ['sh', 'sleep', 'ip', 'cat', 'stat', 'base64', 'chmod', 'find', 'xargs'];
-const REPOSITORY = 'impgem/holder';
+const APPLETS = [
+  'sh',
+  'sleep',
+  'ip',
+  'cat',
+  'stat',
+  'base64',
+  'chmod',
+  'find',
+  'xargs',
+  'grep',
+  'nc',
+  'true',
+];
+/** No registry serves a host of this top-level domain (RFC 2606), and steps are refused it: see `checkImage`. */
+const REPOSITORY = `${OWN_HOST}/holder`;
 const PULLED = 'busybox:stable';
 const EPOCH = new Date(0);
+const ENV = ['PATH=/bin'];
 
-/**
- * Finds or makes the image of holders and helpers, and returns its name: one static busybox and links to it,
- * nothing a step could use. Its name carries the hash of its content, and that content depends on the program
- * alone (fixed times), so workers that make it at the same time make the same image.
- *
- * The program comes from, in this order: the worker's machine; a `busybox` image that the engine has (read
- * through a created container, nothing runs); the registry. When the only busybox is not static, its image
- * serves as it is.
- */
-export async function holderImage(engine: Docker, labels: Record<string, string>): Promise<string> {
-  const { Arch: arch } = await engine.version();
-  const local = await fromMachine(arch);
-  if (local) return build(engine, arch, local);
-  const ready = await made(engine, arch);
-  if (ready) return ready;
-  const image = (await busyboxImage(engine)) ?? (await pulled(engine));
-  const inside = await fromImage(engine, image, labels);
-  return inside && isStaticFor(arch, inside) ? build(engine, arch, inside) : image;
+/** The image of holders and helpers. */
+export interface HolderImage {
+  /** The engine's own; a name could be given to another image. */
+  id: string;
+  /** Made by the farm, and for nothing else: no step may use it. */
+  own: boolean;
 }
 
-async function fromMachine(arch: string): Promise<Buffer | undefined> {
-  for (const place of PLACES) {
+/**
+ * Finds or makes the image of holders and helpers: one static busybox and links to it, nothing a step could use. Its
+ * name carries the hash of its content, and that content depends on the program alone (fixed times), so workers that
+ * make it at the same time make the same image. What has that name is looked into before it is used, and made anew
+ * when it is anything else.
+ *
+ * The program comes from, in this order: the worker's machine; the worker's data folder (`keptAt`), where it is put
+ * when it came from further on; a `busybox` image that the engine has (read through a created container, nothing runs);
+ * the registry. When the only busybox is not static, its image serves as it is.
+ */
+export async function holderImage(
+  engine: Docker,
+  labels: Record<string, string>,
+  keptAt?: string,
+): Promise<HolderImage> {
+  const { Arch: arch } = await engine.version();
+  await removeOld(engine);
+  const local = await fromPlaces(arch, keptAt === undefined ? PLACES : [...PLACES, keptAt]);
+  if (local) return build(engine, arch, local);
+  const image = (await busyboxImage(engine)) ?? (await pulled(engine));
+  const inside = await fromImage(engine, image, labels);
+  if (!inside || !isStaticFor(arch, inside))
+    return { id: (await engine.getImage(image).inspect()).Id, own: false };
+  if (keptAt !== undefined) await keep(keptAt, inside);
+  return build(engine, arch, inside);
+}
+
+/** Those of earlier versions; one that a running worker still uses the engine keeps. */
+async function removeOld(engine: Docker): Promise<void> {
+  const images = await engine.listImages({ filters: { reference: [`${OWN_OLD}:*`] } });
+  for (const tag of images.flatMap(({ RepoTags }) => RepoTags ?? []))
+    await engine
+      .getImage(tag)
+      .remove()
+      .catch((error: unknown) => {
+        if (statusOf(error) === undefined) throw error;
+      });
+}
+
+/** The next start has it also when image and network are gone; without it that start looks again. */
+async function keep(path: string, program: Buffer): Promise<void> {
+  try {
+    await writeFile(`${path}.new`, program, { mode: 0o600 });
+    await rename(`${path}.new`, path);
+  } catch {
+    // A full disk, say.
+  }
+}
+
+async function fromPlaces(arch: string, places: readonly string[]): Promise<Buffer | undefined> {
+  for (const place of places) {
     try {
       const program = await readFile(place);
       if (isStaticFor(arch, program)) return program;
@@ -50,12 +103,6 @@ async function fromMachine(arch: string): Promise<Buffer | undefined> {
     }
   }
   return undefined;
-}
-
-/** One that an earlier start made, when its source is not at hand any more. */
-async function made(engine: Docker, arch: string): Promise<string | undefined> {
-  const images = await engine.listImages({ filters: { reference: [`${REPOSITORY}:*`] } });
-  return images.flatMap(({ RepoTags }) => RepoTags ?? []).find((tag) => tag.includes(`:${arch}-`));
 }
 
 async function busyboxImage(engine: Docker): Promise<string | undefined> {
@@ -107,21 +154,43 @@ async function fromImage(
   }
 }
 
-async function build(engine: Docker, arch: string, program: Buffer): Promise<string> {
+async function build(engine: Docker, arch: string, program: Buffer): Promise<HolderImage> {
   const layer = await layerOf(program);
   const sum = sha256(layer);
-  const name = `${REPOSITORY}:${arch}-${sum.slice(0, 16)}`;
-  try {
-    await engine.getImage(name).inspect();
-    return name;
-  } catch (error) {
-    if (statusOf(error) !== 404) throw error;
-  }
+  const name = `${REPOSITORY}:${arch}-${sum}`;
+  const there = await foundAs(engine, name, sum);
+  if (there !== undefined) return { id: there, own: true };
   const progress = await engine.loadImage(
     Readable.from([await archiveOf({ arch, name, layer, sum })]),
   );
   await buffer(progress);
-  return name;
+  const made = await foundAs(engine, name, sum);
+  if (made !== undefined) return { id: made, own: true };
+  throw new FarmError('engine-error', `the engine keeps another image under the name ${name}`);
+}
+
+/** The id of the image that has the name, when it is what we make: that layer alone, and nothing set beside it. */
+async function foundAs(engine: Docker, name: string, sum: string): Promise<string | undefined> {
+  try {
+    const { Id, RootFS, Config } = await engine.getImage(name).inspect();
+    return isOurs(RootFS?.Layers, Config, sum) ? Id : undefined;
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined;
+    throw error;
+  }
+}
+
+function isOurs(
+  layers: readonly string[] | undefined,
+  config: Partial<Docker.ImageInspectInfo['Config']> | null,
+  sum: string,
+): boolean {
+  const { Entrypoint, Cmd, User, Volumes, OnBuild, Env, WorkingDir } = config ?? {};
+  const set = [Entrypoint, Cmd, OnBuild, Volumes].some(
+    (value) => Object.keys(value ?? {}).length > 0,
+  );
+  const plain = !set && !User && (WorkingDir ?? '/') === '/';
+  return plain && String(Env) === String(ENV) && String(layers) === `sha256:${sum}`;
 }
 
 async function layerOf(program: Buffer): Promise<Buffer> {
@@ -157,7 +226,7 @@ async function archiveOf({ arch, name, layer, sum }: Parts): Promise<Buffer> {
     architecture: arch,
     os: 'linux',
     created: EPOCH.toISOString(),
-    config: { Env: ['PATH=/bin'], WorkingDir: '/', Labels: { 'impgem.role': 'holder-image' } },
+    config: { Env: ENV, WorkingDir: '/', Labels: { 'impgem.role': 'holder-image' } },
     rootfs: { type: 'layers', diff_ids: [`sha256:${sum}`] },
     history: [{ created: EPOCH.toISOString(), created_by: 'impgem' }],
   });

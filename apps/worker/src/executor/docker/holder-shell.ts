@@ -2,6 +2,7 @@ import { deferred, FarmError } from '@impgem/kit';
 import type { Deferred } from '@impgem/kit';
 import type Docker from 'dockerode';
 import type { Duplex } from 'node:stream';
+import { REPORT_BLOCKS } from './blocks.js';
 import { Demultiplexer } from './demultiplexer.js';
 
 /** What root in a step can write, since steps share these files with the holder. */
@@ -21,7 +22,7 @@ const each = (line: (name: string, file: string) => string): string =>
 /**
  * The holder's first process. It keeps what the files said when the holder was new, where no step can reach it (they
  * share the network, not the processes); for each line that it gets it writes that back and reports permissions, owner
- * and content of each file.
+ * and content of each file, and the blocks of the network.
  */
 export const HOLDER_COMMAND = [
   '/bin/sh',
@@ -29,6 +30,7 @@ export const HOLDER_COMMAND = [
   `${each((name, file) => `${name}=$(base64 -w 0 ${file})`)}
 while read -r line; do
 ${each((name, file) => `echo "$${name}" | base64 -d >${file}; stat -c '%f %u %g' ${file}; base64 -w 0 ${file}; echo`)}
+${REPORT_BLOCKS}
 echo .
 done`,
 ];

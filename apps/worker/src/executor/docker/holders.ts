@@ -1,14 +1,17 @@
-import { deferred } from '@impgem/kit';
+import { deferred, FarmError } from '@impgem/kit';
 import type { Deferred } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { randomInt } from 'node:crypto';
 import type { Identity } from '../executor.js';
+import { blockArguments, blocksOf, missingBlocks, SET_BLOCKS, type Block } from './blocks.js';
 import { engineFailure, statusOf, unlessGone, wordsOf } from './engine.js';
 import { run } from './helper.js';
 import { HOLDER_COMMAND, HolderShell } from './holder-shell.js';
+import { ASK_HOST, gatewayOf, hostBlocks, PROBE, readHostFacts, readProbe } from './host-facts.js';
+import type { HostFacts } from './host-facts.js';
 import { labelsOf, nameOf } from './labels.js';
 import type { Role } from './labels.js';
-import { freeSubnet, parseSubnet, printSubnet, readRoutes } from './subnets.js';
+import { freeSubnet, parseSubnet, printSubnet } from './subnets.js';
 import type { Subnet } from './subnets.js';
 
 /** A warm network namespace: a tiny container on a bridge of its own. */
@@ -31,16 +34,23 @@ interface Remains {
 export interface HolderOrder {
   engine: Docker;
   identity: Identity;
+  /** The engine's id of it. */
   image: string;
   networksRange: string;
   resolvers: readonly string[];
+  /** What steps cannot reach, as the policy lists it. */
+  blocked: readonly string[];
+  /** Whether steps reach the engine's own machine. */
+  host: 'deny' | 'allow';
+  /** Ports on the engine's machine at which nobody may answer a step; they are tried once. */
+  ports: readonly number[];
 }
 
-/** Link-local addresses, where clouds answer with the machine's credentials. */
-const METADATA = '169.254.0.0/16';
 /** A holder is thrown away after so many builds, so that nothing can gather in it. */
 const MOST_USES = 200;
 const OVERLAP_TRIES = 20;
+/** Addresses of the engine's machine that are tried. */
+const MOST_PROBED = 16;
 const MEMORY = 16 * 1024 * 1024;
 /**
  * Hands out holders, each to one build at a time. A holder that comes back is reset (the files that the build's
@@ -57,9 +67,15 @@ export class Holders {
   readonly #remains = new Set<Remains>();
   #coming = 0;
   #closed = false;
-  #routes: Promise<Subnet[]> | undefined;
+  #facts: Promise<HostFacts> | undefined;
+  /** Settles with the addresses and ports of the engine's machine that a step reaches, once that was tried. */
+  readonly exposed: Promise<string[]>;
+  readonly #exposed = deferred<string[]>();
+  #probed = false;
 
-  constructor(private readonly order: HolderOrder) {}
+  constructor(private readonly order: HolderOrder) {
+    this.exposed = this.#exposed.promise;
+  }
 
   /** Makes holders until there are `count`, in the background; errors show when one is taken. */
   warm(count: number): void {
@@ -193,7 +209,7 @@ export class Holders {
 
   async #create(): Promise<Holder> {
     const { engine, identity, image, resolvers } = this.order;
-    const network = await this.#network();
+    const { network, subnet } = await this.#network();
     let container: Docker.Container | undefined;
     try {
       const name = this.#name('holder');
@@ -216,8 +232,12 @@ export class Holders {
       });
       const shell = await HolderShell.open(container);
       await container.start();
-      await this.#block(container);
-      const holder = { container, network, shell, report: await shell.reset(), uses: 0 };
+      const blocks = await this.#blocks(subnet);
+      await this.#block(container, blocks, gatewayOf(subnet));
+      const report = await shell.reset();
+      const missing = missingBlocks(blocks, report);
+      if (missing.length > 0) throw notBlocked(missing);
+      const holder = { container, network, shell, report, uses: 0 };
       this.#own.set(container.id, holder);
       this.#removeRemains();
       return holder;
@@ -227,20 +247,42 @@ export class Holders {
     }
   }
 
-  /** Steps cannot take the route away: they have no NET_ADMIN. */
-  async #block(holder: Docker.Container): Promise<void> {
-    const { engine, identity, image } = this.order;
-    await run(engine, {
+  async #blocks(subnet: Subnet): Promise<Block[]> {
+    const { blocked, host, networksRange, resolvers } = this.order;
+    const range = parseSubnet(networksRange);
+    const order = { facts: await this.#host(), range, gateway: gatewayOf(subnet), resolvers };
+    const all = [...(host === 'deny' ? hostBlocks(order) : []), ...blocksOf(blocked)];
+    // Of two routes to one place the kernel keeps the later.
+    return [...new Map(all.map((block) => [`${block.family} ${block.to}`, block])).values()];
+  }
+
+  /**
+   * Steps cannot take the routes away: they have no NET_ADMIN. In the network of the first holder it is tried whether
+   * they hold.
+   */
+  async #block(holder: Docker.Container, blocks: readonly Block[], gateway: string): Promise<void> {
+    const { engine, identity, image, ports } = this.order;
+    const probes = !this.#probed;
+    this.#probed = true;
+    const addresses = [gateway, ...(await this.#host()).addresses].slice(0, MOST_PROBED);
+    const printed = await run(engine, {
       name: this.#name('helper'),
       Image: image,
-      Cmd: ['/bin/ip', 'route', 'add', 'blackhole', METADATA],
+      Cmd: ['/bin/sh', '-c', probes ? `${SET_BLOCKS}\n${PROBE}` : SET_BLOCKS, 'sh'].concat(
+        blockArguments(blocks),
+      ),
+      Env: [`ADDRESSES=${addresses.join(' ')}`, `PORTS=${ports.join(' ')}`],
       Labels: labelsOf(identity, 'helper'),
       HostConfig: {
         NetworkMode: `container:${holder.id}`,
         CapDrop: ['ALL'],
         CapAdd: ['NET_ADMIN'],
       },
+    }).catch((error: unknown) => {
+      if (probes) this.#probed = false;
+      throw error;
     });
+    if (probes) this.#exposed.resolve(readProbe(printed));
   }
 
   /** Known before the object is there, so that no sweep of this process can take it for a leftover. */
@@ -250,22 +292,28 @@ export class Holders {
     return name;
   }
 
-  async #network(): Promise<Docker.Network> {
+  async #network(): Promise<{ network: Docker.Network; subnet: Subnet }> {
     const { engine, identity, networksRange } = this.order;
     const range = parseSubnet(networksRange);
-    this.#routes ??= this.#hostRoutes();
+    const { routes } = await this.#host();
     const refused: Subnet[] = [];
     for (let tries = 1; ; tries++) {
-      const taken = [...(await this.#routes), ...(await this.#subnets()), ...refused];
+      const taken = [...routes, ...(await this.#subnets()), ...refused];
       const subnet = freeSubnet(range, taken, randomInt(4096));
       const name = this.#name('network');
       try {
-        return await engine.createNetwork({
+        const network = await engine.createNetwork({
           Name: name,
           Driver: 'bridge',
+          // Whatever the engine's own default is: a step has no address of that kind, and no way around the blocks.
+          EnableIPv6: false,
           Labels: labelsOf(identity, 'network'),
-          IPAM: { Driver: 'default', Config: [{ Subnet: printSubnet(subnet) }] },
+          IPAM: {
+            Driver: 'default',
+            Config: [{ Subnet: printSubnet(subnet), Gateway: gatewayOf(subnet) }],
+          },
         });
+        return { network, subnet };
       } catch (error) {
         // Somebody else took it between the look and the wish.
         if (!/overlap/i.test(wordsOf(error)) || tries === OVERLAP_TRIES) throw error;
@@ -281,18 +329,33 @@ export class Holders {
       .flatMap(({ Subnet: text }) => (text && !text.includes(':') ? [parseSubnet(text)] : []));
   }
 
-  /** Read in the engine's own namespace: the worker may sit in a container, or on another machine. */
-  async #hostRoutes(): Promise<Subnet[]> {
+  /** Asked once. */
+  #host(): Promise<HostFacts> {
+    this.#facts ??= this.#askHost().catch((error: unknown) => {
+      this.#facts = undefined;
+      throw error;
+    });
+    return this.#facts;
+  }
+
+  async #askHost(): Promise<HostFacts> {
     const { engine, identity, image } = this.order;
     const text = await run(engine, {
       name: this.#name('helper'),
       Image: image,
-      Cmd: ['/bin/cat', '/proc/net/route'],
+      Cmd: ['/bin/sh', '-c', ASK_HOST],
       Labels: labelsOf(identity, 'helper'),
       HostConfig: { NetworkMode: 'host', CapDrop: ['ALL'] },
     });
-    return readRoutes(text);
+    return readHostFacts(text);
   }
+}
+
+function notBlocked(missing: readonly string[]): FarmError {
+  return new FarmError(
+    'engine-error',
+    `the network of a build cannot be kept from ${missing.join(', ')}: its kernel did not take the route`,
+  );
 }
 
 async function remove({ container, network }: Remains): Promise<void> {

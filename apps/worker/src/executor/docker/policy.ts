@@ -11,12 +11,30 @@ import {
   IsString,
   Matches,
   Min,
+  ValidateBy,
   validateSync,
 } from 'class-validator';
-import type { ValidationError } from 'class-validator';
+import type { ValidationError, ValidationOptions } from 'class-validator';
 import { readFile } from 'node:fs/promises';
 import 'reflect-metadata';
 import { parse } from 'yaml';
+import { readBlock } from './blocks.js';
+
+const isBlock = (value: unknown): boolean =>
+  value === 'metadata' || (typeof value === 'string' && readBlock(value) !== undefined);
+
+const IsBlock = (options: ValidationOptions): PropertyDecorator =>
+  ValidateBy(
+    {
+      name: 'isBlock',
+      validator: {
+        validate: isBlock,
+        defaultMessage: () =>
+          'has addresses and networks such as 10.0.0.0/8 or fd00::/8, and metadata',
+      },
+    },
+    options,
+  );
 
 /**
  * What builds may have on this worker: the worker's own word, which no master can overrule. Everything absent
@@ -25,6 +43,20 @@ import { parse } from 'yaml';
 export class Policy {
   /** Image references that steps may use; `*` stands for any characters. All when absent. */
   @IsOptional() @IsArray() @ArrayMaxSize(1000) @IsString({ each: true }) images?: string[];
+  /**
+   * Networks and addresses that steps cannot reach, IPv4 and IPv6; `metadata` stands for those where clouds hand out
+   * the machine's credentials.
+   */
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(200)
+  @IsBlock({ each: true })
+  blocked: string[] = ['metadata'];
+  /**
+   * `deny`: steps do not reach the engine's own machine by any of its addresses, and so no port of the engine, of a
+   * database or of the master that listens there; `allow`: they do.
+   */
+  @IsOptional() @IsIn(['deny', 'allow']) host: 'deny' | 'allow' = 'deny';
   /** `bridge`: steps reach the network, through a bridge of their own; `none`: they reach nothing. */
   @IsOptional() @IsIn(['bridge', 'none']) network: 'bridge' | 'none' = 'bridge';
   /** Host folders that every step sees, as `/host/path:/path` or `/host/path:/path:ro`. */
@@ -63,6 +95,8 @@ function complaints(errors: readonly ValidationError[]): string[] {
 
 const KEYS = [
   'images',
+  'blocked',
+  'host',
   'network',
   'mounts',
   'capabilities',
@@ -109,14 +143,34 @@ export async function loadPolicy(file: string | undefined): Promise<Policy> {
   }
 }
 
+/** Where the names of images lie that the farm makes for itself; and the one that earlier versions used. */
+export const OWN_HOST = 'impgem.invalid';
+export const OWN_OLD = 'impgem/holder';
+
 /** Throws a `FarmError` of code `policy` when steps may not use the image. */
 export function checkImage(policy: Policy, image: string): void {
   const { images } = policy;
+  if (isOwn(image)) throw ownImage(image);
   if (images === undefined || images.some((pattern) => globMatches(pattern, image))) return;
   throw new FarmError(
     'policy',
     `the image ${image} is not allowed on this worker; its policy lists ${images.join(', ') || 'none'}`,
   );
+}
+
+/** The farm's own images run with rights that steps do not have, so that no step may bring or use one. */
+export function ownImage(image: string): FarmError {
+  return new FarmError('policy', `the image ${image} is the farm's own: no step may use it`);
+}
+
+/** By any spelling: a port, capitals, a tag, a digest, the registry that is meant when none is named. */
+function isOwn(image: string): boolean {
+  const [name = ''] = image.toLowerCase().split('@');
+  const [first = '', ...rest] = name.replace(/:[^/:]*$/, '').split('/');
+  const host = first.replace(/:\d*$/, '').replace(/\.$/, '');
+  if (host === OWN_HOST || host.endsWith(`.${OWN_HOST}`)) return true;
+  const isHub = /^(?:[a-z0-9-]+\.)?docker\.io$/.test(host);
+  return (isHub ? rest : [first, ...rest]).join('/') === OWN_OLD;
 }
 
 /** Whether the image must stay on this worker. */
