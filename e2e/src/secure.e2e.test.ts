@@ -220,6 +220,6 @@ function signIn(url: string, token: string, ca: string): Promise<Answer> {
     const ca = await readFile(certificates.ca, 'utf8');
     const answer = await signIn(url, farm.token, ca);
     expect(answer.status).toBe(201);
-    expect(answer.cookie).toMatch(/; Secure/i);
+    expect(answer.cookie).toMatch(/^__Host-.*; Secure/i);
   });
 });

@@ -1,21 +1,22 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
-import { fastifyCookie } from '@fastify/cookie';
 import {
   Injectable,
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { FarmError } from '@impgem/kit';
-import { DataSource } from 'typeorm';
-import { Database, MasterConfig } from '../platform/index.js';
+import { FarmError, SharedTurns } from '@impgem/kit';
+import { DataSource, In } from 'typeorm';
+import { Database, logger, MasterConfig } from '../platform/index.js';
 import { type ApiToken, BrowserSession } from './access.entities.js';
 import { Audit } from './audit.js';
 import { withImplied, type Caller } from './caller.js';
 import { allowedOrigin } from './origin.js';
 import { bearer, hashSecret, parseToken, secretMatches } from './secrets.js';
+import { sessionCookieOf } from './session-cookie.js';
 
-export const SESSION_COOKIE = 'impgem_session';
+const log = logger('access');
+
 /** Absolute, however much it is used. */
 const SESSION_MS = 24 * 60 * 60 * 1000;
 /** `last_used_at` is as exact as this. */
@@ -27,6 +28,10 @@ const USED_EVERY_MS = 60_000;
  */
 const KNOWN_MS = 1_000;
 const KNOWN_MOST = 1_000;
+/** Tokens or sessions looked for in one turn to the database. */
+const LOOKS_MOST = 500;
+/** How often sessions are removed whose time is over. */
+const CLEAN_EVERY_MS = 60 * 60 * 1000;
 
 /** A request before it is known who makes it; a plain upgrade request will do. */
 export interface Knock {
@@ -38,18 +43,38 @@ export interface Knock {
 export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly #revoked = new Set<() => void>();
   #changes = 0;
-  /** Tokens as they were found, by their ids, and until when that counts. */
-  readonly #known = new Map<string, { row: ApiToken; until: number }>();
+  /** Tokens as they were found, or not, by their ids, and until when that counts. */
+  readonly #known = new Map<string, { row: ApiToken | undefined; until: number }>();
+  readonly #tokens: SharedTurns<string, ApiToken | undefined>;
+  readonly #sessions: SharedTurns<Buffer, BrowserSession | undefined>;
   #unlisten: (() => void) | undefined;
+  #cleaning: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly database: Database,
     private readonly config: MasterConfig,
     private readonly audit: Audit,
-    private readonly source: DataSource,
-  ) {}
+    source: DataSource,
+  ) {
+    // Those that come while one look runs share the next: wrong ones in any number cost one query at a time.
+    this.#tokens = new SharedTurns(LOOKS_MOST, async (ids) => {
+      const rows = await database.query<ApiToken>(FIND_TOKENS, [ids]);
+      const byId = new Map(rows.map((row) => [row.id, row]));
+      return ids.map((id) => byId.get(id));
+    });
+    this.#sessions = new SharedTurns(LOOKS_MOST, async (hashes) => {
+      const rows = await source.getRepository(BrowserSession).find({
+        where: { idHash: In([...hashes]) },
+        relations: { token: true },
+      });
+      return hashes.map((hash) => rows.find(({ idHash }) => idHash.equals(hash)));
+    });
+  }
 
   async onApplicationBootstrap(): Promise<void> {
+    this.#cleaning = setInterval(() => this.#clean(), CLEAN_EVERY_MS);
+    this.#cleaning.unref();
+    this.#clean();
     this.#unlisten = await this.database.listen('access', () => {
       this.forget();
       for (const handler of this.#revoked) handler();
@@ -58,6 +83,18 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
 
   onApplicationShutdown(): void {
     this.#unlisten?.();
+    clearInterval(this.#cleaning);
+  }
+
+  #clean(): void {
+    this.database
+      .query('DELETE FROM sessions WHERE expires_at < now()')
+      .catch((err: unknown) => log.debug({ err }, 'cannot remove sessions that have ended'));
+  }
+
+  /** Counts what was told of tokens and sessions: when it has changed, what was read before may be out of date. */
+  get changes(): number {
+    return this.#changes;
   }
 
   /**
@@ -66,7 +103,7 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
    */
   async authenticate({ headers }: Knock): Promise<Caller> {
     if (headers.authorization !== undefined) return this.#byToken(bearer(headers.authorization));
-    const cookie = fastifyCookie.parse(headers.cookie ?? '')[SESSION_COOKIE];
+    const cookie = sessionCookieOf(headers.cookie);
     if (cookie !== undefined) return this.#bySession(cookie, headers);
     throw new FarmError(
       'unauthenticated',
@@ -126,10 +163,11 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
     if (known && known.until > performance.now()) return known.row;
     const changes = this.#changes;
     const until = performance.now() + KNOWN_MS;
-    const [row] = await this.database.query<ApiToken>(FIND_TOKEN, [id]);
-    if (this.#known.size >= KNOWN_MOST) this.#known.clear();
+    const row = await this.#tokens.ask(id);
+    const [oldest] = this.#known.keys();
+    if (this.#known.size >= KNOWN_MOST && oldest !== undefined) this.#known.delete(oldest);
     // It may have been read before a change that was told of meanwhile.
-    if (row && changes === this.#changes) this.#known.set(id, { row, until });
+    if (changes === this.#changes) this.#known.set(id, { row, until });
     return row;
   }
 
@@ -139,10 +177,7 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
         'origin',
         `a page of ${headers.origin} may not use this farm; set IMPGEM_PUBLIC_URL when it is the farm's own address`,
       );
-    const session = await this.source.getRepository(BrowserSession).findOne({
-      where: { idHash: hashSecret(cookie) },
-      relations: { token: true },
-    });
+    const session = await this.#sessions.ask(hashSecret(cookie));
     if (!session || session.expiresAt.getTime() <= Date.now())
       throw new FarmError('unauthenticated', 'the session has ended: sign in again');
     const caller = await this.#admit(session.token);
@@ -181,11 +216,13 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
     const ends = Math.min(Date.now() + SESSION_MS, caller.expiresAt?.getTime() ?? Infinity);
     const expiresAt = new Date(ends);
     await this.database.transaction(async (tx) => {
-      await tx.query('DELETE FROM sessions WHERE expires_at < now()');
       await tx.query(
         'INSERT INTO sessions (id_hash, token_id, csrf, expires_at) VALUES ($1, $2, $3, $4)',
         [idHash, caller.tokenId, csrf, expiresAt],
       );
+      const { sessionsPerToken } = this.config.limits;
+      const ended = await tx.query(END_OLDEST, [caller.tokenId, sessionsPerToken]);
+      if (ended.length > 0) await tx.query('NOTIFY access');
       await this.audit.record(tx, caller, 'session.create', caller.tokenId);
     });
     return { cookie, caller: { ...caller, expiresAt, session: { idHash, csrf } } };
@@ -202,7 +239,11 @@ export class Access implements OnApplicationBootstrap, OnApplicationShutdown {
   }
 }
 
-const FIND_TOKEN = `
+/** A token has so many sessions at most; the newest stay. */
+const END_OLDEST = `
+  DELETE FROM sessions WHERE id_hash IN (
+    SELECT id_hash FROM sessions WHERE token_id = $1 ORDER BY created_at DESC OFFSET $2) RETURNING 1`;
+const FIND_TOKENS = `
   SELECT id, name, scopes, secret_hash AS "secretHash", created_at AS "createdAt", created_by AS "createdBy",
          expires_at AS "expiresAt", last_used_at AS "lastUsedAt", revoked_at AS "revokedAt"
-  FROM api_tokens WHERE id = $1`;
+  FROM api_tokens WHERE id = ANY($1)`;

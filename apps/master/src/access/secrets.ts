@@ -34,6 +34,11 @@ export function parseToken(
   return { id, secret };
 }
 
+/** The id in a token of any kind; absent when the text is none. */
+export function tokenId(text: string): string | undefined {
+  return SHAPE.exec(text)?.[2];
+}
+
 /** In constant time. */
 export function secretMatches(secret: string, hash: Uint8Array): boolean {
   const own = hashSecret(secret);

@@ -11,10 +11,11 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Scope, Session } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import { MasterConfig, Public, Requires } from '../platform/index.js';
-import { Access, SESSION_COOKIE } from './access.js';
+import { Access } from './access.js';
+import { SESSION_COOKIE, sessionCookieName } from './session-cookie.js';
 import { Caller } from './caller.js';
 import { allowedOrigin } from './origin.js';
-import { SignInThrottle } from './sign-in-throttle.js';
+import { TokenThrottle } from './token-throttle.js';
 
 export class SignIn {
   @ApiProperty({ description: 'an API token' })
@@ -38,7 +39,7 @@ const NEVER = '9999-12-31T23:59:59.999Z';
 export class SessionController {
   constructor(
     private readonly access: Access,
-    private readonly throttle: SignInThrottle,
+    private readonly throttle: TokenThrottle,
     private readonly config: MasterConfig,
   ) {}
 
@@ -53,11 +54,12 @@ export class SessionController {
   ): Promise<Session> {
     if (!allowedOrigin(request.headers, this.config.publicUrl))
       throw new FarmError('origin', `a page of ${request.headers.origin} may not sign in here`);
-    const { cookie, caller } = await this.throttle.attempt(request.ip, () =>
+    const { cookie, caller } = await this.throttle.signIn(request.ip, token, () =>
       this.access.signIn(token),
     );
-    reply.setCookie(SESSION_COOKIE, cookie, {
-      ...this.#cookie(request),
+    const options = this.#cookie(request);
+    reply.setCookie(sessionCookieName(options.secure), cookie, {
+      ...options,
       ...(caller.expiresAt ? { expires: caller.expiresAt } : {}),
     });
     return sessionView(caller);
@@ -80,7 +82,9 @@ export class SessionController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ): Promise<void> {
     await this.access.signOut(caller);
-    reply.clearCookie(SESSION_COOKIE, this.#cookie(request));
+    const options = this.#cookie(request);
+    for (const name of new Set([SESSION_COOKIE, sessionCookieName(options.secure)]))
+      reply.clearCookie(name, options);
   }
 
   #cookie(request: FastifyRequest) {

@@ -10,7 +10,7 @@ import contentDisposition from 'content-disposition';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
 import { Requires } from '../access/index.js';
-import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
+import { ApiPage, PageQuery, pageOf, Takes } from '../platform/index.js';
 import { archiveOf, type ArchiveFormat } from './archive.js';
 import { Artifacts } from './artifacts.js';
 
@@ -45,6 +45,7 @@ export class ArtifactsController {
   }
 
   @Get('artifacts.zip')
+  @Takes('archives')
   @ApiOperation({ summary: 'All artifacts of a build, so far, as one zip file' })
   @ApiOkResponse({
     description: 'The files as they are, not compressed; zip64 where it must be',
@@ -59,6 +60,7 @@ export class ArtifactsController {
   }
 
   @Get('artifacts.tar')
+  @Takes('archives')
   @ApiOperation({ summary: 'All artifacts of a build, so far, as one tar file' })
   @ApiOkResponse({
     description: 'With the permission bits of each file',
@@ -95,6 +97,7 @@ export class ArtifactsController {
   }
 
   @Get('artifacts/*')
+  @Takes('downloads')
   @ApiOperation({
     summary: 'The content of an artifact',
     description: 'The rest of the address is its path.',

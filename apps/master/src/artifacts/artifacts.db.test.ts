@@ -36,6 +36,23 @@ const get = (path: string, headers: Record<string, string> = {}) =>
     { headers },
   );
 
+/** More than the buffers of a connection on this machine take. */
+const LARGE_BYTES = 32 * 1024 * 1024;
+
+async function storeLarge(): Promise<void> {
+  const receiver = master.app.get(ArtifactReceiver);
+  const ref = { build: build.id, epoch: 1, artifact: NAMES.length };
+  const [path, size] = ['zz/large', LARGE_BYTES];
+  const payload = Buffer.alloc(1024 * 1024);
+  const hash = createHash('sha256');
+  await receiver.offer('w', { type: 'artifact.offer', ...ref, path, size, mode: 0o644 });
+  for (let offset = 0; offset < size; offset += payload.length) {
+    hash.update(payload);
+    await receiver.write({ kind: 'artifact', ...ref, offset, payload });
+  }
+  await receiver.done({ type: 'artifact.done', ...ref, size, sha256: hash.digest('hex') });
+}
+
 describe('artifacts', () => {
   it('are listed in pages', async () => {
     const seen: string[] = [];
@@ -128,4 +145,29 @@ describe('artifacts', () => {
     const path = `/api/v1/builds/${build.id}/artifacts/dist/app.html`;
     expect((await master.call('GET', path, { token: null })).status).toBe(401);
   });
+});
+
+describe('a download that is under way', () => {
+  it.each(['artifacts/zz/large', 'artifacts.tar'])(
+    'ends when its token is revoked, and has a bound per caller: %s',
+    async (path) => {
+      if (path === 'artifacts/zz/large') await storeLarge();
+      const { id, token } = await master.newToken(['read']);
+      const ask = () => master.call('GET', `/api/v1/builds/${build.id}/${path}`, { token });
+      const running: Response[] = [];
+      for (let status = 200; status === 200;) {
+        const answer = await ask();
+        ({ status } = answer);
+        if (status === 200) running.push(answer);
+        else expect([status, answer.headers.get('retry-after')]).toEqual([429, '5']);
+      }
+      const { downloadsPerCaller, archivesPerCaller } = master.config.limits;
+      expect([downloadsPerCaller, archivesPerCaller]).toContain(running.length);
+      expect((await get(NAMES[0] ?? '')).status).toBe(200);
+      const over = Promise.allSettled(running.map((answer) => answer.arrayBuffer()));
+      await master.call('DELETE', `/api/v1/tokens/${id}`);
+      // What fits into buffers may have gone by then.
+      expect((await over).some(({ status }) => status === 'rejected')).toBe(true);
+    },
+  );
 });

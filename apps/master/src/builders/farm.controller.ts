@@ -5,7 +5,7 @@ import { FarmError } from '@impgem/kit';
 import { plainToInstance } from 'class-transformer';
 import { validateSync } from 'class-validator';
 import { Caller, Requires } from '../access/index.js';
-import { ApiPage, PageQuery, pageOf } from '../platform/index.js';
+import { ApiPage, PageQuery, pageOf, Takes } from '../platform/index.js';
 import { Builders } from './builders.js';
 import { AppliedFarm, FarmFile, FarmSource, FarmVersion, LintResult } from './responses.js';
 
@@ -18,6 +18,7 @@ export class FarmController {
 
   @Put()
   @Requires('admin')
+  @Takes('checks')
   @ApiOperation({ summary: 'Put a farm file in force; all of it or, with problems, nothing' })
   @ApiConsumes(...FARM_TYPES)
   @ApiBody({ type: FarmSource })
@@ -29,6 +30,7 @@ export class FarmController {
   @Post('lint')
   @HttpCode(200)
   @Requires('read')
+  @Takes('checks')
   @ApiOperation({ summary: 'What is wrong with a farm file; changes nothing' })
   @ApiConsumes(...FARM_TYPES)
   @ApiBody({ type: FarmSource })

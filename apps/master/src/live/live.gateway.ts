@@ -3,8 +3,17 @@ import type { BeforeApplicationShutdown, OnApplicationBootstrap } from '@nestjs/
 import { type OnGatewayConnection, type OnGatewayInit, WebSocketGateway } from '@nestjs/websockets';
 import { FarmError } from '@impgem/kit';
 import type { WebSocket, WebSocketServer } from 'ws';
-import { Access, type Caller } from '../access/index.js';
-import { admitUpgrade, logger, MasterConfig, shielded } from '../platform/index.js';
+import { Access, bearer, type Caller, Places, TokenThrottle } from '../access/index.js';
+import {
+  admitUpgrade,
+  clientAddress,
+  keepPlace,
+  logger,
+  MasterConfig,
+  shielded,
+  type Trust,
+  trustOf,
+} from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
 import { liveErrors, openSockets } from './viewer.js';
@@ -34,12 +43,17 @@ export class LiveGateway
   #ping: NodeJS.Timeout | undefined;
   #unwatch: (() => void) | undefined;
   #stopping = false;
+  readonly #trust: Trust;
 
   constructor(
     private readonly access: Access,
     private readonly config: MasterConfig,
     private readonly hub: LiveHub,
-  ) {}
+    private readonly places: Places,
+    private readonly throttle: TokenThrottle,
+  ) {
+    this.#trust = trustOf(config.trustProxy);
+  }
 
   /** Nest takes options only where the class is declared; the server reads this one at each upgrade. */
   afterInit(server: WebSocketServer): void {
@@ -88,11 +102,15 @@ export class LiveGateway
 
   async #admit(request: IncomingMessage): Promise<void> {
     if (this.#stopping) throw new FarmError('stopping', 'the master is about to stop');
-    if (this.#sessions.size >= this.config.limits.liveConnections)
-      throw new FarmError('too-many-requests', 'too many live sockets are open; try again later');
-    const caller = await this.access.authenticate(request);
+    this.places.check('live');
+    const caller = await this.throttle.knock(
+      clientAddress(request, this.#trust),
+      bearer(request.headers.authorization),
+      () => this.access.authenticate(request),
+    );
     if (!caller.scopes.includes('read'))
       throw new FarmError('forbidden', `this needs the scope read, which ${caller.actor} lacks`);
+    keepPlace(request, this.places.take('live', caller.tokenId));
     this.#callers.set(request, caller);
   }
 

@@ -6,6 +6,7 @@ import { STREAMS } from '@impgem/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
 import { Requires } from '../access/index.js';
+import { Takes } from '../platform/index.js';
 import { acceptsGzip } from './gzip-stream.js';
 import type { LineMatch } from './line-matcher.js';
 import { type LineRange, linesOf, tailOf } from './line-range.js';
@@ -32,6 +33,7 @@ export class LogsController {
   ) {}
 
   @Get()
+  @Takes('downloads')
   @Requires('read')
   @ApiOperation({
     summary: 'The log of a step, as far as it has come',
@@ -75,6 +77,7 @@ export class LogsController {
   }
 
   @Get('search')
+  @Takes('searches')
   @Requires('read')
   @ApiOperation({
     summary: 'The lines of a log in which a text or an expression occurs',

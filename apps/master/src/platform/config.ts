@@ -47,16 +47,46 @@ export interface Limits {
   bodyBytes: number;
   /** A frame of the worker's or the live socket, bytes. */
   frameBytes: number;
+  /** Requests under way at once. */
+  requests: number;
+  /** Of one caller: an API token with all its sessions. */
+  requestsPerCaller: number;
+  /** Downloads of artifacts and logs under way. */
+  downloads: number;
+  /** Of one caller. */
+  downloadsPerCaller: number;
+  /** Archives of artifacts under way. */
+  archives: number;
+  /** Of one caller. */
+  archivesPerCaller: number;
+  /** Searches of logs under way. */
+  searches: number;
+  /** Of one caller. */
+  searchesPerCaller: number;
+  /** Farm files that are checked or applied at once. */
+  checks: number;
+  /** Of one caller. */
+  checksPerCaller: number;
   /** Connections of the live socket. */
   liveConnections: number;
+  /** Of one caller. */
+  liveConnectionsPerCaller: number;
   /** Subscriptions of one live connection. */
   liveSubscriptions: number;
   /** Worker connections. */
   workerConnections: number;
+  /** Of one worker: the old one, the new one, and some that are not yet known to be dead. */
+  connectionsPerWorker: number;
   /** Connections to the database. */
   databaseConnections: number;
   /** Sign-ins from one address that may fail in a minute. */
   signInFailuresPerMinute: number;
+  /** Sign-ins with one token in a minute. */
+  signInsPerMinute: number;
+  /** Wrong tokens from one address in a minute, at all other doors. */
+  tokenFailuresPerMinute: number;
+  /** Sessions of one token; a new one ends the oldest. */
+  sessionsPerToken: number;
   /** One artifact, bytes. */
   artifactBytes: number;
   /** Artifacts of one build. */
@@ -70,11 +100,26 @@ export interface Limits {
 export const LIMITS: Limits = Object.freeze({
   bodyBytes: 2 * 1024 * 1024,
   frameBytes: 1024 * 1024 + 1024,
+  requests: 2000,
+  requestsPerCaller: 200,
+  downloads: 200,
+  downloadsPerCaller: 32,
+  archives: 16,
+  archivesPerCaller: 4,
+  searches: 18,
+  searchesPerCaller: 6,
+  checks: 8,
+  checksPerCaller: 4,
   liveConnections: 2000,
+  liveConnectionsPerCaller: 1000,
   liveSubscriptions: 64,
   workerConnections: 10_000,
+  connectionsPerWorker: 8,
   databaseConnections: 20,
   signInFailuresPerMinute: 10,
+  signInsPerMinute: 60,
+  tokenFailuresPerMinute: 100,
+  sessionsPerToken: 50,
   artifactBytes: 16 * 1024 ** 3,
   artifactsPerBuild: 50_000,
   upgradeMs: 15_000,
@@ -116,7 +161,7 @@ export const SETTINGS: Setting[] = [
   {
     name: 'IMPGEM_TRUST_PROXY',
     meaning:
-      '`1`, or addresses and subnets with commas, of proxies whose X-Forwarded-* headers count',
+      '`1` for one proxy in front of the master, or addresses and subnets with commas, of proxies whose X-Forwarded-* headers count',
     default: 'none',
   },
   { name: 'IMPGEM_LOG_LEVEL', meaning: LEVELS.map((l) => `\`${l}\``).join(', '), default: 'info' },

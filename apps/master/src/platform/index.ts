@@ -4,8 +4,17 @@ export * from './nearest.js';
 export { Database, type Transaction, type Tx } from './database/database.js';
 export { isOutage } from './database/outage.js';
 export { ApiPage, PageQuery, pageOf, PAGE_LIMIT } from './http/page.js';
-export { admitUpgrade } from './http/refuse-upgrade.js';
-export { ACCESS, Public, Requires, type RouteAccess } from './http/route-access.js';
+export { admitUpgrade, keepPlace } from './http/refuse-upgrade.js';
+export { addressBlock, clientAddress, type Trust, trustOf } from './http/client-address.js';
+export {
+  ACCESS,
+  Public,
+  Requires,
+  Takes,
+  type PlaceKind,
+  type RouteAccess,
+  type RouteRules,
+} from './http/route-access.js';
 export { closeSocket, shielded } from './http/web-sockets.js';
 export { PlatformModule, type Platform } from './platform.module.js';
 export { BlobStore } from './storage/blobs.js';

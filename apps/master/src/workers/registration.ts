@@ -6,7 +6,7 @@ import type {
   RegistrationToken,
   WorkerCredential,
 } from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, SharedTurns } from '@impgem/kit';
 import { Audit, mintToken, parseToken, secretMatches, type Caller } from '../access/index.js';
 import { Events } from '../events/index.js';
 import { Database, pageOf, type PageQuery, type Transaction, type Tx } from '../platform/index.js';
@@ -36,6 +36,9 @@ interface TokenRow {
   revoked_at: Date | null;
 }
 
+/** Tokens looked for in one turn to the database. */
+const LOOKS_MOST = 500;
+
 /** Labels that say what a machine is; every worker may set them. */
 const FACTS = /^(os|arch|executor)=/;
 
@@ -56,11 +59,22 @@ export function mayClaim(label: string, allowed: readonly string[] | null): bool
  */
 @Injectable()
 export class Registration {
+  /** Those that come while one look runs share the next. */
+  readonly #looks: SharedTurns<string, TokenRow | undefined>;
+
   constructor(
     private readonly db: Database,
     private readonly events: Events,
     private readonly audit: Audit,
-  ) {}
+  ) {
+    this.#looks = new SharedTurns(LOOKS_MOST, async (ids) => {
+      const rows = await db.query<TokenRow>(
+        'SELECT * FROM registration_tokens WHERE id = ANY($1)',
+        [ids],
+      );
+      return ids.map((id) => rows.find((row) => row.id === id));
+    });
+  }
 
   async createToken(
     { uses, expiresIn, labels }: RegistrationTokenSpec,
@@ -125,11 +139,7 @@ export class Registration {
 
   async #token(text: string | undefined): Promise<TokenRow> {
     const parsed = parseToken('igr', text);
-    const [row] = parsed
-      ? await this.db.query<TokenRow>('SELECT * FROM registration_tokens WHERE id = $1', [
-          parsed.id,
-        ])
-      : [];
+    const row = parsed && (await this.#looks.ask(parsed.id));
     if (!parsed || !row || !secretMatches(parsed.secret, row.secret_hash))
       throw new FarmError('unauthenticated', 'send a registration token: `Bearer igr_…`');
     return row;

@@ -32,8 +32,6 @@ const PROOF_MS = 5000;
 /** Bytes of a build's journal, and of an artifact, that may be under way. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
 const ARTIFACT_WINDOW_BYTES = 1024 * 1024;
-/** Connections of one worker at once, greeted or not: the old one, the new one, and some that are not yet known to be dead. */
-const CONNECTIONS_PER_WORKER = 8;
 const GIVE_BACK_RETRY_MS = 1000;
 
 const log = logger('workers');
@@ -46,8 +44,6 @@ const log = logger('workers');
 export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicationShutdown {
   /** All sockets, greeted or not. */
   readonly #all = new Set<WorkerSession>();
-  /** By worker: how many of them. */
-  readonly #connections = new Map<string, number>();
   /** By worker: the one connection that counts. */
   readonly #byWorker = new Map<string, WorkerSession>();
   /** Greetings of one worker, one after the other. */
@@ -100,24 +96,13 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     for (const name of METRICS) register.removeSingleMetric(name);
   }
 
-  /** Sockets that are open here. */
-  get count(): number {
-    return this.#all.size;
-  }
-
   /** The connection of a worker, when it is to this master. */
   of(workerId: string): WorkerSession | undefined {
     return this.#byWorker.get(workerId);
   }
 
-  /** Whether one more connection of this worker would be too many. */
-  isCrowded(workerId: string): boolean {
-    return (this.#connections.get(workerId) ?? 0) >= CONNECTIONS_PER_WORKER;
-  }
-
   add(session: WorkerSession): void {
     this.#all.add(session);
-    this.#count(session.worker.id, 1);
   }
 
   // ── ServeWorker ──
@@ -153,7 +138,6 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   left(session: WorkerSession): void {
     if (!this.#all.delete(session)) return;
     const { id, name } = session.worker;
-    this.#count(id, -1);
     if (this.#byWorker.get(id) !== session) return;
     this.#byWorker.delete(id);
     this.dispatcher.leave(session);
@@ -171,12 +155,6 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   }
 
   // ── Inside ──
-
-  #count(workerId: string, by: 1 | -1): void {
-    const count = (this.#connections.get(workerId) ?? 0) + by;
-    if (count === 0) this.#connections.delete(workerId);
-    else this.#connections.set(workerId, count);
-  }
 
   async #greet(session: WorkerSession, hello: Hello): Promise<Greeting> {
     if (!(await this.#fence(session, hello)))

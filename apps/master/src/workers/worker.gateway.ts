@@ -3,16 +3,20 @@ import { WebSocketGateway, type OnGatewayConnection, type OnGatewayInit } from '
 import { FarmError } from '@impgem/kit';
 import { chooseSubprotocol, CLOSE, masterLimits, versionAdvice } from '@impgem/protocol';
 import type { WebSocket, WebSocketServer } from 'ws';
-import { bearer, parseToken, secretMatches } from '../access/index.js';
+import { bearer, parseToken, Places, secretMatches, TokenThrottle } from '../access/index.js';
 import {
   admitUpgrade,
+  clientAddress,
   closeSocket,
   Database,
+  keepPlace,
   Lifecycle,
   LIMITS,
   logger,
   MasterConfig,
   shielded,
+  type Trust,
+  trustOf,
 } from '../platform/index.js';
 import { Sessions } from './sessions.js';
 import { WorkerFinder } from './worker-finder.js';
@@ -31,13 +35,17 @@ const log = logger('workers');
 export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
   readonly #identities = new WeakMap<IncomingMessage, WorkerIdentity>();
   readonly #workers: WorkerFinder;
+  readonly #trust: Trust;
 
   constructor(
     private readonly sessions: Sessions,
     db: Database,
     private readonly config: MasterConfig,
     private readonly lifecycle: Lifecycle,
+    private readonly places: Places,
+    private readonly throttle: TokenThrottle,
   ) {
+    this.#trust = trustOf(config.trustProxy);
     this.#workers = new WorkerFinder(db);
   }
 
@@ -79,8 +87,17 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
   async #admit(request: IncomingMessage): Promise<void> {
     if (this.lifecycle.state === 'stopping')
       throw new FarmError('stopping', 'the master is about to stop');
-    if (this.sessions.count >= this.config.limits.workerConnections)
-      throw new FarmError('too-many-requests', 'too many workers are connected; try again later');
+    this.places.check('workers');
+    const worker = await this.throttle.knock(
+      clientAddress(request, this.#trust),
+      bearer(request.headers.authorization),
+      () => this.#authenticate(request),
+    );
+    keepPlace(request, this.places.take('workers', worker.id));
+    this.#identities.set(request, worker);
+  }
+
+  async #authenticate(request: IncomingMessage): Promise<WorkerIdentity> {
     const token = parseToken('igw', bearer(request.headers.authorization));
     const id = token?.id.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
     const worker = id?.length === 36 ? await this.#workers.find(id) : undefined;
@@ -88,9 +105,6 @@ export class WorkerGateway implements OnGatewayInit, OnGatewayConnection {
       throw new FarmError('unauthenticated', 'no valid worker token');
     if (worker.revoked)
       throw new FarmError('token-revoked', `the worker ${worker.name} was revoked`);
-    // One worker must not take the places of all.
-    if (this.sessions.isCrowded(worker.id))
-      throw new FarmError('too-many-requests', 'too many connections of this worker');
-    this.#identities.set(request, worker);
+    return worker;
   }
 }

@@ -5,6 +5,7 @@ import {
   Get,
   Headers,
   HttpCode,
+  Ip,
   Param,
   Post,
   Query,
@@ -36,7 +37,7 @@ import type {
   Worker,
   WorkerCredential,
 } from '@impgem/client';
-import { bearer, Caller } from '../access/index.js';
+import { bearer, Caller, TokenThrottle } from '../access/index.js';
 import { ApiPage, PageQuery, Public, Requires } from '../platform/index.js';
 import { Registration } from './registration.js';
 import { Workers } from './workers.js';
@@ -47,6 +48,8 @@ const LABEL_RULE = {
   message:
     'a label has 1 to 100 letters, digits and . _ / = -, and begins with a letter or a digit',
 };
+/** Room for as many labels as are allowed. */
+const REGISTRATION_BYTES = 8 * 1024;
 const STATES = ['online', 'suspect', 'lost', 'offline', 'draining', 'low-disk', 'revoked'] as const;
 
 export class RegistrationTokenWish {
@@ -198,6 +201,7 @@ export class WorkersController {
   constructor(
     private readonly workers: Workers,
     private readonly registration: Registration,
+    private readonly throttle: TokenThrottle,
   ) {}
 
   @Get()
@@ -208,14 +212,16 @@ export class WorkersController {
 
   /** Takes a registration token, not an API token. */
   @Post('register')
-  @Public()
+  @Public(REGISTRATION_BYTES)
   @ApiBearerAuth()
   @ApiCreatedResponse({ type: WorkerCredentialDto })
   register(
+    @Ip() address: string,
     @Headers('authorization') authorization: string | undefined,
     @Body() wish: WorkerWish,
   ): Promise<WorkerCredential> {
-    return this.registration.register(bearer(authorization), wish);
+    const token = bearer(authorization);
+    return this.throttle.knock(address, token, () => this.registration.register(token, wish));
   }
 
   @Get(':name')

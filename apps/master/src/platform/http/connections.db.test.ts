@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import type { FarmError } from '@impgem/kit';
 import { patient } from '@impgem/testkit';
+import { Access } from '../../access/index.js';
+import { Registration } from '../../workers/registration.js';
 import { LIMITS } from '../config.js';
 import { testMaster, type TestMaster } from '../../testing.js';
 
@@ -79,5 +82,59 @@ describe('an upgrade that nobody serves', () => {
     });
     expect(held).toContain('HTTP/1.1 503 ');
     expect(held).toContain('"code":"overloaded"');
+  });
+});
+
+const half = (line: string, length: number, ...lines: string[]) =>
+  [`${line} HTTP/1.1`, 'Host: a', `Content-Length: ${length}`, ...lines, '', '{'].join('\r\n');
+const json = 'Content-Type: application/json';
+
+const wrong = (prefix: string, n: number) => `${prefix}_aaaaaaaaaa${10 + n}_${'A'.repeat(43)}`;
+
+describe('who it is', () => {
+  it.each([
+    ['POST /api/v1/build-requests', 2_000_000, 401],
+    ['PUT /api/v1/farm', 2_000_000, 401],
+    ['POST /api/v1/none', 2_000_000, 404],
+    ['DELETE /api/v1/builds/1', 2_000_000, 404],
+    ['POST /api/v1/session', 4097, 413],
+    ['POST /api/v1/workers/register', 8193, 413],
+    ['POST /health/live', 2_000_000, 404],
+  ])('is decided before the body of %s (%d bytes) is read: %d', async (line, length, status) => {
+    const socket = await dial(half(line, length, json));
+    expect(await answered(socket)).toContain(`HTTP/1.1 ${status} `);
+  });
+
+  it('is asked of the database together for those that come at once, and misses are remembered', async () => {
+    const { database, app } = master;
+    const query = database.query.bind(database);
+    let looks = 0;
+    database.query = ((sql: string, values?: unknown[]) => {
+      if (/FROM (api|registration)_tokens\s+WHERE id = ANY/.test(sql)) looks += 1;
+      return query(sql, values);
+    }) as typeof database.query;
+    try {
+      const access = app.get(Access);
+      const knock = (n: number) => {
+        const headers = { authorization: `Bearer ${wrong('igt', n)}` };
+        return access.authenticate({ headers }).catch((error: FarmError) => error.code);
+      };
+      const all = Array.from({ length: 80 }, (_, n) => n);
+      expect(new Set(await Promise.all(all.map(knock)))).toEqual(new Set(['unauthenticated']));
+      expect(looks).toBeLessThanOrEqual(2);
+      const registration = app.get(Registration);
+      const register = (n: number) =>
+        registration
+          .register(wrong('igr', n), { name: 'w' })
+          .catch((error: FarmError) => error.code);
+      expect(new Set(await Promise.all(all.map(register)))).toEqual(new Set(['unauthenticated']));
+      expect(looks).toBeLessThanOrEqual(4);
+      await knock(0);
+      const before = looks;
+      await Promise.all(Array.from({ length: 100 }, () => knock(0)));
+      expect(looks - before).toBeLessThanOrEqual(1);
+    } finally {
+      database.query = query;
+    }
   });
 });

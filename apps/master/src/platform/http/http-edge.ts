@@ -11,7 +11,9 @@ import { boundInput } from './input-bounds.js';
 import { openApiDocument, serveDocs } from './openapi.js';
 import { ProblemFilter } from './problem.filter.js';
 import { answerOf, PROBLEM_TYPE } from './problem.js';
+import type { RouteRules } from './route-access.js';
 import { validationPipe } from './validation.js';
+import { trustOf } from './client-address.js';
 import { ownErrors } from './raw-sockets.js';
 import { serveWebPage } from './web-page.js';
 import { FarmWsAdapter } from './ws-adapter.js';
@@ -24,7 +26,7 @@ const YAML = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/x-yam
 export function fastifyAdapter({ config }: Pick<Platform, 'config'>): FastifyAdapter {
   return new FastifyAdapter({
     logger: false,
-    trustProxy: config.trustProxy,
+    trustProxy: trustOf(config.trustProxy),
     bodyLimit: config.limits.bodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 2048 },
@@ -61,6 +63,11 @@ export async function prepareHttp(
       'served',
     );
     done();
+  });
+  // Where it is read before it is known who sends it, a body is small.
+  http.addHook('onRoute', (route) => {
+    const { bodyBytes } = (route.config ?? {}) as RouteRules;
+    if (bodyBytes !== undefined) route.bodyLimit = bodyBytes;
   });
   measure(http, database);
   boundInput(http as FastifyInstance);

@@ -16,8 +16,11 @@ export interface Answer {
 export function answerOf(thrown: unknown): Answer {
   const error = asFarmError(thrown);
   if (error instanceof FarmError && Object.hasOwn(PROBLEM_CODES, error.code)) {
-    const { problems } = error.details as { problems?: FileProblem[] };
-    return answer(error.code as ProblemCode, error.message, problems);
+    const { problems, retryAfterS } = error.details as {
+      problems?: FileProblem[];
+      retryAfterS?: number;
+    };
+    return answer(error.code as ProblemCode, error.message, problems, retryAfterS);
   }
   const known = fromHttp(error);
   if (known) return known;
@@ -53,11 +56,17 @@ function fromHttp(error: unknown): Answer | undefined {
   }
 }
 
-function answer(code: ProblemCode, detail: string, problems?: FileProblem[]): Answer {
+function answer(
+  code: ProblemCode,
+  detail: string,
+  problems?: FileProblem[],
+  retryAfterS = 5,
+): Answer {
   const { status, title } = PROBLEM_CODES[code];
   const headers: Record<string, string> = {};
   if (status === 401) headers['www-authenticate'] = 'Bearer realm="impgem"';
-  if (status === 503 || status === 507) headers['retry-after'] = '5';
+  if (status === 429 || status === 503 || status === 507)
+    headers['retry-after'] = String(retryAfterS);
   return {
     problem: {
       type: `urn:impgem:problem:${code}`,

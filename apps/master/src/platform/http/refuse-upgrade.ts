@@ -27,6 +27,12 @@ export function admitUpgrade(
   };
 }
 
+/** Gives a place back when the connection ends, WebSocket or not. */
+export function keepPlace({ socket }: IncomingMessage, leave: () => void): void {
+  if (socket.destroyed) leave();
+  else socket.once('close', leave);
+}
+
 function refuse(error: unknown, done: Parameters<VerifyClientCallbackAsync>[1]): ProblemCode {
   const { problem, headers, unexpected } = answerOf(error);
   if (unexpected) log.error({ err: error }, 'a socket could not be let in');

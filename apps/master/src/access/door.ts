@@ -1,0 +1,121 @@
+import {
+  Injectable,
+  type OnApplicationBootstrap,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+} from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { FarmError } from '@impgem/kit';
+import { logger, type PlaceKind, type RouteRules } from '../platform/index.js';
+import { Access } from './access.js';
+import type { Caller } from './caller.js';
+import { Places } from './places.js';
+import { bearer } from './secrets.js';
+import { TokenThrottle } from './token-throttle.js';
+
+const log = logger('access');
+
+const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
+/** How often it is looked whether the time of a caller has come whose answer is still under way. */
+const EXPIRY_EVERY_MS = 10_000;
+
+interface Request extends FastifyRequest {
+  caller?: Caller;
+}
+interface UnderWay {
+  caller: Caller;
+  reply: FastifyReply;
+}
+
+/**
+ * In front of every route, before anything of a body is read: who it is, whether that caller may, and whether there is a
+ * place. What is under way ends when the caller's token is revoked or has expired.
+ */
+@Injectable()
+export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
+  readonly #underWay = new Set<UnderWay>();
+  #unwatch: (() => void) | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    private readonly host: HttpAdapterHost,
+    private readonly access: Access,
+    private readonly places: Places,
+    private readonly throttle: TokenThrottle,
+  ) {}
+
+  onModuleInit(): void {
+    const http = this.host.httpAdapter.getInstance<FastifyInstance>();
+    http.addHook('onRequest', (request, reply) => this.#enter(request, reply));
+  }
+
+  onApplicationBootstrap(): void {
+    this.#unwatch = this.access.onRevoked(() => this.#recheck([...this.#underWay]));
+    this.#timer = setInterval(() => {
+      const now = Date.now();
+      this.#recheck([...this.#underWay].filter(({ caller }) => isOver(caller, now)));
+    }, EXPIRY_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  onApplicationShutdown(): void {
+    this.#unwatch?.();
+    clearInterval(this.#timer);
+  }
+
+  async #enter(request: Request, reply: FastifyReply): Promise<void> {
+    const { access: needs, takes } = request.routeOptions.config as RouteRules;
+    if (request.is404)
+      throw new FarmError('not-found', 'there is no such address, or not for this method');
+    if (needs === undefined || needs === 'public') return;
+    const { changes } = this.access;
+    const caller = await this.throttle.knock(
+      request.ip,
+      bearer(request.headers.authorization),
+      () => this.access.authenticate(request),
+    );
+    if (!READS.has(request.method)) this.access.checkCsrf(caller, request);
+    if (!caller.scopes.includes(needs))
+      throw new FarmError(
+        'forbidden',
+        `this needs the scope ${needs}; ${caller.actor} has ${caller.scopes.join(', ')}`,
+      );
+    this.#take(takes === undefined ? ['requests'] : ['requests', takes], caller, reply);
+    request.caller = caller;
+    const entry = { caller, reply };
+    this.#underWay.add(entry);
+    reply.raw.once('close', () => this.#underWay.delete(entry));
+    // Something was revoked meanwhile; `onRevoked` has passed this one over.
+    if (changes !== this.access.changes) this.#recheck([entry]);
+  }
+
+  #take(kinds: readonly PlaceKind[], { tokenId }: Caller, reply: FastifyReply): void {
+    // Who has hung up by now needs no place, and would not give it back.
+    if (reply.raw.destroyed) throw new FarmError('invalid-request', 'the caller is gone');
+    for (const kind of kinds) reply.raw.once('close', this.places.take(kind, tokenId));
+  }
+
+  /** Cuts those off whose caller would not be let in any more. */
+  #recheck(entries: readonly UnderWay[]): void {
+    const asked = new Map<string, Promise<boolean>>();
+    for (const { caller, reply } of entries) {
+      const key = `${caller.tokenId} ${caller.session?.idHash.toString('hex') ?? ''}`;
+      const current = asked.get(key) ?? this.access.isCurrent(caller);
+      asked.set(key, current);
+      cutUnless(current, reply).catch((err: unknown) => {
+        // The database is away: it is asked again when that is back.
+        log.debug({ err }, 'cannot tell whether an answer may go on');
+      });
+    }
+  }
+}
+
+/** Half an answer may be out: a cut is the only way to say that the rest is missing. */
+async function cutUnless(current: Promise<boolean>, { raw }: FastifyReply): Promise<void> {
+  if (!(await current) && !raw.writableEnded) raw.destroy();
+}
+
+function isOver({ expiresAt }: Caller, now: number): boolean {
+  return expiresAt !== undefined && expiresAt.getTime() <= now;
+}
