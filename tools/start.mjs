@@ -95,10 +95,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, onSigna
 try {
   process.exitCode = await main();
 } catch (error) {
-  if (!(error instanceof SetupError)) throw error;
   if (stopping) process.exitCode = 130;
   else {
-    say(error.message);
+    // a fault of ours shows where it is; nothing else does
+    const isOutside = error instanceof SetupError || 'syscall' in error;
+    say(isOutside ? error.message : `a fault of npm start: ${error.stack.split('\n', 2).join('')}`);
     process.exitCode = 1;
   }
 }

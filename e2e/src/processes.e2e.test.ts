@@ -358,3 +358,16 @@ describe('impgem up', () => {
       expect(await isAlive(pid)).toBe(false);
   });
 });
+
+describe('the command line', () => {
+  it.each([
+    ['exit-codes >/dev/full', 5, /^error: standard output cannot be written: ENOSPC.*\n {2}.*\n$/],
+    ['exit-codes | true; exit "${PIPESTATUS[0]}"', 0, /^$/],
+    ['exit-codes >&-', 0, /^$/],
+  ])('ends in a line, not in a stack, with its output at %s', async (line, code, said) => {
+    const impgem = `${process.execPath} apps/cli/bundle/main.js`;
+    const shell = new Program('impgem', ['bash', '-c', `${impgem} ${line}`], {});
+    expect(await shell.ended()).toBe(code);
+    expect(shell.output).toMatch(said);
+  });
+});

@@ -36,20 +36,38 @@ interface Flags {
   json?: boolean;
 }
 
+/** What each program was made with, and the master that it asked; its commands have only each other. */
+const GEAR = new WeakMap<Command, Omit<Cli, 'exit'> & { asked?: string }>();
+
+export function equip(program: Command, cli: Omit<Cli, 'exit'>): void {
+  GEAR.set(program, { ...cli });
+}
+
+/** The address of the master that a command of the program has asked. */
+export const askedBy = (program: Command): string | undefined => GEAR.get(program)?.asked;
+
 /** Reads the options that all commands share. */
 export function connect(command: Command): Connection {
   const flags = command.optsWithGlobals<Flags>();
   const to = target(flags);
-  for (const line of to.passedOver) command.configureOutput().writeErr?.(line);
-  return connection(to, flags.json === true);
+  let root = command;
+  while (root.parent) root = root.parent;
+  const gear = GEAR.get(root);
+  for (const line of to.passedOver) gear?.terminal.say(line);
+  if (gear) gear.asked = to.url;
+  return connection(to, flags.json === true, gear?.signal);
 }
 
-export function connection(to: Omit<Target, 'passedOver'>, json: boolean): Connection {
+export function connection(
+  to: Omit<Target, 'passedOver'>,
+  json: boolean,
+  signal?: AbortSignal,
+): Connection {
   const token = to.token === undefined ? {} : { token: to.token };
   return {
     target: to,
     json,
-    client: createClient({ url: to.url, ...token, fetch: fetch as never }),
+    client: createClient({ url: to.url, ...token, fetch: patientFetch(signal) as never }),
     live: (options = {}) =>
       openLive({
         url: to.url,
@@ -57,6 +75,26 @@ export function connection(to: Omit<Target, 'passedOver'>, json: boolean): Conne
         WebSocket: WebSocket as unknown as SocketClass,
         ...options,
       }),
+  };
+}
+
+/** A master that has taken a request and says nothing for so long is away, in milliseconds. */
+const ANSWER_MS = 60_000;
+
+/** Fetches until Ctrl-C, and until an answer has begun in time. */
+function patientFetch(interrupt: AbortSignal = new AbortController().signal): typeof fetch {
+  return async (input, init = {}) => {
+    const late = new AbortController();
+    const timer = setTimeout(
+      () => late.abort(new Error(`no answer within ${ANSWER_MS / 1000} s`)),
+      ANSWER_MS,
+    );
+    const signals = [interrupt, late.signal, ...(init.signal ? [init.signal] : [])];
+    try {
+      return await fetch(input, { ...init, signal: AbortSignal.any(signals) });
+    } finally {
+      clearTimeout(timer);
+    }
   };
 }
 

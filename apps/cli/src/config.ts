@@ -42,6 +42,8 @@ export function target(
   const url = given === undefined ? undefined : checked(given);
   const token = flags.token ?? env.IMPGEM_TOKEN;
   const passedOver: string[] = [];
+  if (token !== undefined && token !== '' && !/^[\x21-\x7e]{1,500}$/.test(token))
+    throw new UsageError('the token that was given has characters that no token has');
   if (token)
     return {
       url: url ?? DEFAULT_URL,
@@ -119,10 +121,11 @@ function secretBelow(folder: string, tokenFile: string): string {
 /** The user's own file, which may name any master and any file. */
 function ofUser(env: Environment): Found | undefined {
   const home = env.XDG_CONFIG_HOME;
-  const folder = home && isAbsolute(home) ? home : join(homedir(), '.config');
+  const folder = home && isAbsolute(home) ? home : homeOf();
+  if (folder === undefined) return undefined;
   const file = join(folder, 'impgem', 'client.json');
-  const facts = fs.statSync(file, { throwIfNoEntry: false });
-  if (!facts) return undefined;
+  if (!fs.existsSync(file)) return undefined;
+  const facts = fs.statSync(file);
   if (facts.uid !== process.getuid?.()) return { file, read: 'it belongs to another user' };
   try {
     const { url, token, tokenFile } = clientFile(file);
@@ -132,6 +135,15 @@ function ofUser(env: Environment): Found | undefined {
     };
   } catch (error) {
     throw new UsageError(`${file} cannot be used: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** A user without a name, as in a container, has none. */
+function homeOf(): string | undefined {
+  try {
+    return join(homedir(), '.config');
+  } catch {
+    return undefined;
   }
 }
 

@@ -10,10 +10,13 @@ export const EXIT = {
     code: 3,
     means: 'refused: no valid token, no right, or a request or farm file with problems',
   },
-  unreachable: { code: 4, means: 'no master answers at that address' },
+  unreachable: {
+    code: 4,
+    means: 'no master answers at that address, or something that is no master',
+  },
   exception: {
     code: 5,
-    means: 'the build ended by an exception: the fault of the farm or its machines',
+    means: 'an exception: of the build, the farm, this machine (a full disk, say) or this program',
   },
   cancelled: { code: 6, means: 'the build was cancelled' },
   unwell: { code: 7, means: 'doctor found something that does not work' },
@@ -42,11 +45,18 @@ export class Interrupted extends Error {
   override name = 'Interrupted';
 }
 
+/** A master that answers in another shape than this version knows, or something that only looks like a master. */
+export class AnswerError extends Error {
+  override name = 'AnswerError';
+}
+
 export function exitOfError(error: unknown): Exit {
   if (error instanceof UsageError) return 'usage';
   if (error instanceof UnreachableError) return 'unreachable';
   if (error instanceof Interrupted) return 'interrupted';
+  if (error instanceof ProblemError && error.isForeign) return 'unreachable';
   if (error instanceof ProblemError) return error.status >= 500 ? 'exception' : 'refused';
+  if (error instanceof AnswerError) return 'unreachable';
   const refused = error instanceof FarmError && error.code === 'artifact-refused';
   return refused ? 'refused' : 'exception';
 }

@@ -1,5 +1,6 @@
 import { noColour } from './config.js';
 import { EXIT } from './exit-codes.js';
+import { sayFailure } from './failure.js';
 import { createTerminal } from './terminal.js';
 import { anyRunning } from './up/child.js';
 import { run } from './program.js';
@@ -7,15 +8,22 @@ import { run } from './program.js';
 const stop = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => stop.abort());
-// `impgem logs 1 | head`: the reader has what it wanted. `impgem up` still has programs to stop.
-const gone = (error: NodeJS.ErrnoException) => {
-  if (anyRunning()) return stop.abort();
-  return process.exit(error.code === 'EPIPE' ? EXIT.ok.code : EXIT.exception.code);
-};
-process.stdout.on('error', gone);
-process.stderr.on('error', gone);
 
 const terminal = createTerminal(process.stdout, process.stderr, noColour());
+// `impgem logs 1 | head`: the reader has what it wanted. `impgem up` still has programs to stop.
+const gone = (error: NodeJS.ErrnoException, canSay: boolean) => {
+  if (anyRunning()) return stop.abort();
+  if (error.code === 'EPIPE') process.exit(EXIT.ok.code);
+  process.exit(canSay ? sayFailure(terminal, error, undefined) : EXIT.exception.code);
+};
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  error.message = `standard output cannot be written: ${error.message}`;
+  gone(error, true);
+});
+process.stderr.on('error', (error: NodeJS.ErrnoException) => gone(error, false));
+for (const kind of ['uncaughtException', 'unhandledRejection'] as const)
+  process.on(kind, (error) => process.exit(sayFailure(terminal, error, undefined)));
+
 const code = await run(process.argv.slice(2), { terminal, signal: stop.signal });
 // What was written to a pipe may still be on its way.
 for (const stream of [process.stdout, process.stderr])

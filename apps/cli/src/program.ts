@@ -1,3 +1,4 @@
+import { UnreachableError } from '@impgem/client';
 import { Command, CommanderError } from 'commander';
 import { addApply } from './commands/farm-apply.js';
 import { addLint } from './commands/farm-lint.js';
@@ -24,9 +25,9 @@ import { addWorkerPrune } from './commands/worker-prune.js';
 import { addWorkerRevoke } from './commands/worker-revoke.js';
 import { addWorkerRotate } from './commands/worker-rotate.js';
 import { addWorker } from './commands/worker-run.js';
-import type { Cli } from './cli.js';
+import { askedBy, equip, type Cli } from './cli.js';
 import { target, type Target } from './config.js';
-import { EXIT } from './exit-codes.js';
+import { AnswerError, EXIT } from './exit-codes.js';
 import { sayFailure } from './failure.js';
 import { VERSION } from './version.js';
 
@@ -70,14 +71,29 @@ function createProgram(cli: Cli): Command {
 export async function run(argv: readonly string[], given: Omit<Cli, 'exit'>): Promise<number> {
   let code: number = EXIT.ok.code;
   const program = createProgram({ ...given, exit: (with_) => void (code = with_) });
+  equip(program, given);
   try {
     await program.parseAsync(argv, { from: 'user' });
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage.code;
-    return sayFailure(given.terminal, error, targetOf(program));
+    // Whatever was under way has ended so.
+    if (given.signal.aborted && isCut(error)) return EXIT.interrupted.code;
+    return sayFailure(given.terminal, understood(error, askedBy(program)), targetOf(program));
   }
 }
+
+/** JSON of another shape is met where it is used. */
+const understood = (error: unknown, asked: string | undefined): unknown =>
+  error instanceof TypeError && asked !== undefined
+    ? new AnswerError(
+        `${asked} answered what impgem ${VERSION} does not understand: ${error.message}`,
+        { cause: error },
+      )
+    : error;
+
+const isCut = (error: unknown): boolean =>
+  error instanceof UnreachableError || (error as Error | undefined)?.name === 'AbortError';
 
 function targetOf(program: Command): Target | undefined {
   try {

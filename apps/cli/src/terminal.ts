@@ -1,15 +1,26 @@
-import { stripVTControlCharacters } from 'node:util';
 import Table from 'cli-table3';
 import pico from 'picocolors';
+import { harmless, harmlessJson } from './harmless.js';
+
+export { harmless };
 
 type Colours = ReturnType<typeof pico.createColors>;
 
-/** Where the program speaks: data on stdout, talk on stderr. Colours only where that stream is a terminal. */
+/**
+ * Where the program speaks: data on stdout, talk on stderr. Colours only where that stream is a terminal; there, what
+ * could steer it is taken out of all that is said, by `raw` alone it is not. A pipe gets what is said as it is.
+ */
 export interface Terminal {
   /** Data for programs and for pipes. */
   out(text: string): void;
   /** A line of data. */
   print(line: string): void;
+  /** A line of JSON. */
+  json(value: unknown): void;
+  /** Bytes of stdout as they are: for what was asked for so, and for what was made harmless already. */
+  raw(bytes: string | Uint8Array): void;
+  /** Characters in a row of stdout; undefined where it is no terminal. */
+  columns(): number | undefined;
   /** Settles when the reader of stdout has caught up; undefined while it keeps pace. */
   full(): Promise<void> | undefined;
   /** A line for the person in front. */
@@ -18,15 +29,16 @@ export interface Terminal {
   colour: Colours;
   /** Colours of stderr. */
   talk: Colours;
-  /** Whether stdout is a terminal: what is printed there is made harmless first. */
+  /** Whether stdout is a terminal. */
   tty: boolean;
   /** Whether stderr is one: progress bars are drawn. */
   talkTty: boolean;
 }
 
 interface Sink {
-  write(text: string): unknown;
+  write(text: string | Uint8Array): unknown;
   isTTY?: boolean;
+  columns?: number;
   writableNeedDrain?: boolean;
   once?(event: 'drain', listener: () => void): unknown;
 }
@@ -34,20 +46,31 @@ interface Sink {
 export function createTerminal(stdout: Sink, stderr: Sink, noColour: boolean): Terminal {
   const tty = stdout.isTTY === true;
   const talkTty = stderr.isTTY === true;
+  const onto = (stream: Sink, isTerminal: boolean) => (text: string) =>
+    void stream.write(isTerminal ? closed(harmless(text)) : text);
+  const out = onto(stdout, tty);
+  const talk = onto(stderr, talkTty);
   return {
-    out: (text) => void stdout.write(text),
-    print: (line) => void stdout.write(`${line}\n`),
+    out,
+    print: (line) => out(`${line}\n`),
+    json: (value) => out(`${tty ? harmlessJson(value) : JSON.stringify(value)}\n`),
+    raw: (bytes) => void stdout.write(bytes),
+    columns: () => (tty ? stdout.columns : undefined),
     full: () =>
       stdout.writableNeedDrain
         ? new Promise((resolve) => stdout.once?.('drain', resolve))
         : undefined,
-    say: (line) => void stderr.write(`${line}\n`),
+    say: (line) => talk(`${line}\n`),
     colour: pico.createColors(tty && !noColour),
     talk: pico.createColors(talkTty && !noColour),
     tty,
     talkTty,
   };
 }
+
+/** A colour that a text leaves on would colour what comes next. */
+const closed = (text: string): string =>
+  text.includes('\u001b') ? text.replace(/\n?$/, (end) => `\u001b[0m${end}`) : text;
 
 /** Rows under headings, without a frame; cells are made harmless. */
 export function table({ colour, print }: Terminal, headings: string[], rows: string[][]): void {
@@ -73,17 +96,6 @@ export function table({ colour, print }: Terminal, headings: string[], rows: str
   for (const row of rows) lines.push(row.map(harmless));
   print(lines.toString().replaceAll(/[^\S\n]+$/gm, ''));
 }
-
-/** Colours of a text stay; what else could steer a terminal (titles, clipboard, cursor) goes. */
-export function harmless(text: string): string {
-  return text
-    .split(COLOUR)
-    .map((part, i) => (i % 2 === 1 ? part : stripVTControlCharacters(part).replaceAll(CONTROL, '')))
-    .join('');
-}
-// oxlint-disable no-control-regex -- control characters are what these look for
-const COLOUR = /(\u001b\[[\d;]*m)/;
-const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 
 const two = (n: number) => String(n).padStart(2, '0');
 

@@ -247,6 +247,7 @@ class LiveSocket implements Live {
     } catch {
       return this.#lost();
     }
+    if (typeof message !== 'object' || message === null) return this.#lost();
     if (message.type === 'hello') {
       this.#greeted = true;
       this.#attempt = 0;

@@ -12,6 +12,8 @@ export class ProblemError extends Error {
     readonly detail: string,
     /** E.g. those of a farm file. */
     readonly problems: FileProblem[] = [],
+    /** What answered is no master: a proxy, another program, a page to sign in. */
+    readonly isForeign = false,
   ) {
     super(detail);
   }
@@ -29,11 +31,13 @@ export class ProblemError extends Error {
         problem.detail ?? PROBLEM_CODES[problem.code].title,
         problem.problems,
       );
-    const said = cutText(text.trim(), 200);
+    const said = cutText(text.slice(0, 2000).replace(/\s+/g, ' ').trim(), 200);
     return new ProblemError(
       'internal',
       status,
       `HTTP ${status}, and not from a master of Imp Gem${said ? `: ${said}` : ''}`,
+      [],
+      true,
     );
   }
 }

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { connect, findBuild, type Cli } from '../cli.js';
 import { download, downloadArchive } from '../download.js';
 import { UsageError } from '../exit-codes.js';
-import { size, table, type Terminal } from '../terminal.js';
+import { harmless, size, table, type Terminal } from '../terminal.js';
 
 export function addArtifacts(program: Command, { terminal, signal }: Cli): void {
   program
@@ -23,7 +23,7 @@ export function addArtifacts(program: Command, { terminal, signal }: Cli): void 
       const id = await findBuild(client, name);
       if (options.archive !== undefined && format !== undefined) {
         const bytes = await downloadArchive(client, id, format, options.archive, signal);
-        if (json) terminal.print(JSON.stringify({ file: options.archive, size: bytes }));
+        if (json) terminal.json({ file: options.archive, size: bytes });
         else terminal.print(options.archive);
         return terminal.say(`all artifacts of the build so far, ${size(bytes)}`);
       }
@@ -34,7 +34,7 @@ export function addArtifacts(program: Command, { terminal, signal }: Cli): void 
         artifacts.push(artifact);
       if (options.download !== undefined)
         return fetchAll(terminal, client, id, artifacts, options.download, { signal, json });
-      if (json) return terminal.print(JSON.stringify(artifacts));
+      if (json) return terminal.json(artifacts);
       const rows = artifacts.map((a) => [
         a.path,
         size(a.size),
@@ -72,7 +72,7 @@ async function fetchAll(
   const files: object[] = [];
   try {
     for (const artifact of artifacts) {
-      bar?.update({ file: cutStart(artifact.path, 40) });
+      bar?.update({ file: cutStart(harmless(artifact.path), 40) });
       const onBytes = (bytes: number) => bar?.increment(bytes);
       const file = await download(client, build, artifact, folder, { signal, onBytes });
       files.push({ path: artifact.path, file, sha256: artifact.sha256 });
@@ -81,7 +81,7 @@ async function fetchAll(
   } finally {
     bar?.stop();
   }
-  if (json) terminal.print(JSON.stringify(files));
+  if (json) terminal.json(files);
   else if (bar) for (const { file } of files as { file: string }[]) terminal.print(file);
   const count = `${artifacts.length} artifact${artifacts.length === 1 ? '' : 's'}`;
   terminal.say(`${count}, ${size(total)}, each with the right SHA-256`);

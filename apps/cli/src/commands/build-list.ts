@@ -1,5 +1,6 @@
 import type { Build, BuildQuery, Result } from '@impgem/client';
 import { Option, type Command } from 'commander';
+import { wholeNumber } from '../arguments.js';
 import { connect, titleOf, type Cli } from '../cli.js';
 import { ago, duration, table } from '../terminal.js';
 
@@ -9,7 +10,7 @@ interface Options {
   builder?: string;
   state?: Build['state'];
   result?: Result;
-  limit: string;
+  limit: number;
 }
 
 export function addBuilds(program: Command, { terminal }: Cli): void {
@@ -19,12 +20,12 @@ export function addBuilds(program: Command, { terminal }: Cli): void {
     .option('-b, --builder <name>', 'of one builder')
     .addOption(new Option('--state <state>').choices(['running', 'cancelling', 'finished']))
     .addOption(new Option('--result <result>').choices(RESULTS))
-    .option('-n, --limit <number>', 'at most so many, 200 or less', '20')
+    .option('-n, --limit <number>', 'at most so many, 200 or less', wholeNumber(1, 200), 20)
     .action(async ({ limit, ...of }: Options, command: Command) => {
       const { client, json } = connect(command);
-      const query: BuildQuery = { ...of, limit: Number(limit) };
+      const query: BuildQuery = { ...of, limit };
       const { items } = await client.builds.list(query);
-      if (json) return terminal.print(JSON.stringify(items));
+      if (json) return terminal.json(items);
       const rows = items.map((build) => [
         String(build.id),
         titleOf(build),

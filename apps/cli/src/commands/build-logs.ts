@@ -1,8 +1,11 @@
-import { everyMatch, type Step, type StreamName } from '@impgem/client';
+import { everyMatch, UnreachableError, type Step, type StreamName } from '@impgem/client';
 import { deferred } from '@impgem/kit';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { connect, findBuild, type Cli, type Connection } from '../cli.js';
+import { wholeNumber } from '../arguments.js';
 import { Interrupted, UsageError } from '../exit-codes.js';
+import { lastState, plain, settled } from '../harmless.js';
+import { LogScreen } from '../log-screen.js';
 import { harmless, type Terminal } from '../terminal.js';
 import { Lines } from '../watch/view.js';
 
@@ -39,11 +42,12 @@ export function addLogs(program: Command, { terminal, signal }: Cli): void {
 
 const OPTIONS = [
   new Option('--stream <name>', 'one stream only').choices(['stdout', 'stderr', 'system']),
-  new Option('--lines <range>', 'some lines, counted from 1: 12-40, 12- to the end, 12').conflicts([
-    'tail',
-    'stream',
-  ]),
-  new Option('--tail <n>', 'the last so many lines').argParser(count).conflicts(['stream']),
+  new Option('--lines <range>', 'some lines, counted from 1: 12-40, 12- to the end, 12')
+    .argParser(range)
+    .conflicts(['tail', 'stream']),
+  new Option('--tail <n>', 'the last so many lines')
+    .argParser(wholeNumber(0))
+    .conflicts(['stream']),
   new Option('--timestamps', 'begin each line with its time'),
   new Option('--follow', 'go on as the log grows, to its end').conflicts(['lines']),
   new Option('--search <text>', 'the lines in which a text occurs, with their numbers').conflicts([
@@ -53,6 +57,10 @@ const OPTIONS = [
   ]),
   new Option('--regex', 'what to search for is a regular expression'),
   new Option('--ignore-case', 'capital letters count like small ones'),
+  new Option(
+    '--raw',
+    'also on a terminal as the step wrote it; what it wrote may steer the terminal',
+  ).conflicts(['search']),
 ];
 
 interface Options {
@@ -64,6 +72,7 @@ interface Options {
   search?: string;
   regex?: boolean;
   ignoreCase?: boolean;
+  raw?: boolean;
 }
 
 interface Task {
@@ -75,12 +84,13 @@ interface Task {
   options: Options;
 }
 
-function count(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('it is a number of lines.');
-  return Number(text);
+function range(text: string): string {
+  if (!/^\d{1,15}(-\d{0,15})?$/.test(text))
+    throw new InvalidArgumentError('write 12-40, 12- or 12.');
+  return text;
 }
 
-/** What there is now, byte by byte. */
+/** What there is now. */
 async function print({ connection, terminal, build, step, options }: Task): Promise<void> {
   const { stream, lines, tail, timestamps } = options;
   const { body } = await connection.client.builds.log(build, step.index, {
@@ -89,16 +99,40 @@ async function print({ connection, terminal, build, step, options }: Task): Prom
     ...(tail === undefined ? {} : { tail }),
     ...(timestamps ? { timestamps } : {}),
   });
+  const show = shownOn(terminal, options);
+  try {
+    for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
+      show.bytes(chunk);
+      await terminal.full();
+    }
+  } catch (error) {
+    throw new UnreachableError(connection.target.url, { cause: error });
+  } finally {
+    show.end();
+  }
+}
+
+/** How a log comes to stdout: as it is into a pipe, and when that was asked for; else as a terminal may have it. */
+function shownOn(terminal: Terminal, { raw }: Options) {
+  if (!terminal.tty || raw)
+    return { bytes: terminal.raw, text: terminal.raw, end: () => undefined };
+  const screen = new LogScreen(terminal);
   const decoder = new TextDecoder();
-  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>)
-    await write(terminal.tty ? harmless(decoder.decode(chunk, { stream: true })) : chunk);
+  return {
+    bytes: (chunk: Uint8Array) => screen.write(decoder.decode(chunk, { stream: true })),
+    text: (piece: string) => screen.write(piece),
+    end: () => {
+      screen.write(decoder.decode());
+      screen.end();
+    },
+  };
 }
 
 async function search({ connection, terminal, build, step, options }: Task): Promise<void> {
   const { search: q = '', regex, ignoreCase, stream, timestamps } = options;
   const { json, client } = connection;
   const { colour, print: say, tty } = terminal;
-  const shown = (text: string) => (tty ? harmless(text) : text);
+  const letters = (text: string) => (tty ? plain(text) : text);
   const query = {
     q,
     ...(regex ? { regex } : {}),
@@ -110,11 +144,11 @@ async function search({ connection, terminal, build, step, options }: Task): Pro
   );
   for await (const match of matches) {
     const { line, at, text, start, end } = match;
-    if (json) say(JSON.stringify({ step: step.index, ...match }));
+    if (json) terminal.json({ step: step.index, ...match });
     else {
-      const found = colour.red(shown(text.slice(start, end)));
+      const found = colour.red(letters(text.slice(start, end)));
       const time = timestamps ? `${colour.dim(at)} ` : '';
-      const around = [shown(text.slice(0, start)), found, shown(text.slice(end))];
+      const around = [letters(text.slice(0, start)), found, letters(text.slice(end))];
       say(`${colour.green(String(line))}:${time}${around.join('')}`);
     }
     await terminal.full();
@@ -129,8 +163,13 @@ async function follow(task: Task): Promise<void> {
   const stop = () => over.reject(new Interrupted('interrupted'));
   signal.addEventListener('abort', stop);
   if (signal.aborted) stop();
-  const shown = (text: string) => (terminal.tty ? harmless(text) : text);
-  const lines = new Lines((_, at, text) => terminal.print(`${at} ${shown(text)}`));
+  const isPlain = !terminal.tty || options.raw === true;
+  const lines = new Lines(
+    (_, at, text) =>
+      isPlain ? terminal.raw(`${at} ${text}\n`) : terminal.print(`${at} ${shown(text)}`),
+    isPlain ? undefined : settled,
+  );
+  const show = shownOn(terminal, options);
   const live = connection.live({ onRefused: over.reject });
   live.log(
     { build, step: step.index, offset },
@@ -138,7 +177,7 @@ async function follow(task: Task): Promise<void> {
       piece: (piece) => {
         if (options.stream !== undefined && piece.stream !== options.stream) return;
         if (options.timestamps) lines.add(piece);
-        else terminal.out(shown(piece.text));
+        else show.text(piece.text);
         const full = terminal.full();
         if (!full) return;
         live.pause();
@@ -152,9 +191,16 @@ async function follow(task: Task): Promise<void> {
     await over.promise;
     lines.flush();
   } finally {
+    show.end();
     signal.removeEventListener('abort', stop);
     live.close();
   }
+}
+
+/** A line in its last state; a colour that it leaves on ends with it. */
+function shown(line: string): string {
+  const text = harmless(lastState(line));
+  return text.includes('\u001b') ? `${text}\u001b[0m` : text;
 }
 
 /** The byte from which on a log is followed. */
@@ -165,12 +211,4 @@ async function begin({ connection, build, step, options }: Task): Promise<number
   // Only where it begins is asked for.
   await (body as ReadableStream | null)?.cancel();
   return Number(headers.get('x-log-offset'));
-}
-
-/** Bytes as they are; waits for a reader that is slower. */
-function write(chunk: string | Uint8Array): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.stdout.write(chunk)) resolve();
-    else process.stdout.once('drain', () => resolve());
-  });
 }

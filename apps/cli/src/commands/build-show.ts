@@ -11,7 +11,7 @@ export function addShow(program: Command, { terminal }: Cli): void {
     .action(async (name: string, _: object, command: Command) => {
       const { client, json } = connect(command);
       const build = await client.builds.get(await findBuild(client, name));
-      if (json) return terminal.print(JSON.stringify(build));
+      if (json) return terminal.json(build);
       show(terminal, build);
     });
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { wholeNumber } from '../arguments.js';
 import { connect, type Cli } from '../cli.js';
 import { EXIT, exitOfResult, UsageError } from '../exit-codes.js';
 import { watchRequest } from '../watch/watch-build.js';
@@ -20,7 +21,7 @@ export function addTrigger(program: Command, { terminal, signal, exit }: Cli): v
     .option(
       '--priority <number>',
       'before others of the queue: each step is worth ten minutes',
-      whole,
+      wholeNumber(-999_999, 999_999),
     )
     .option('--reason <text>', 'why, for people')
     .option('-w, --watch', "show it live, and end with the build's exit code")
@@ -33,7 +34,7 @@ export function addTrigger(program: Command, { terminal, signal, exit }: Cli): v
         ...(options.reason === undefined ? {} : { reason: options.reason }),
       });
       if (!options.watch) {
-        if (json) return terminal.print(JSON.stringify(request));
+        if (json) return terminal.json(request);
         terminal.print(String(request.id));
         return terminal.say(`build request ${request.id} of ${builder} is in the queue`);
       }
@@ -53,9 +54,4 @@ function property(text: string, before: Record<string, string>): Record<string, 
   const at = text.indexOf('=');
   if (at < 1) throw new UsageError(`${text} is not a property; write -p name=value`);
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
-}
-
-function whole(text: string): number {
-  if (!/^-?\d{1,6}$/.test(text)) throw new UsageError(`${text} is not a whole number`);
-  return Number(text);
 }

@@ -14,7 +14,7 @@ export function addBuilders(program: Command, { terminal }: Cli): void {
         client.builders.list(after === undefined ? {} : { after }),
       ))
         builders.push(builder);
-      if (json) return terminal.print(JSON.stringify(builders));
+      if (json) return terminal.json(builders);
       const rows = builders.map(({ name, lastBuild, pending, running, description }) => [
         name,
         lastBuild ? `#${lastBuild.number} ${lastBuild.result ?? lastBuild.state}` : '-',

@@ -15,7 +15,7 @@ export function addApply(program: Command, { terminal, exit }: Cli): void {
       const source = await readInput(name);
       try {
         const applied = await client.farm.apply(source);
-        if (json) return terminal.print(JSON.stringify(applied));
+        if (json) return terminal.json(applied);
         const what = applied.changed ? 'in force now' : 'in force already';
         terminal.print(`version ${applied.version} is ${what}: ${applied.builders.join(', ')}`);
       } catch (error) {

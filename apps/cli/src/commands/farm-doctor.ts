@@ -24,7 +24,7 @@ export function addDoctor(program: Command, { terminal, exit }: Cli): void {
         found.push(
           ...(await examineBy('master', 'main', onlyGiven({ IMPGEM_DATA: named(options.data) }))),
         );
-      if (connection.json) terminal.print(JSON.stringify(found));
+      if (connection.json) terminal.json(found);
       else for (const finding of found) show(terminal, finding);
       if (found.some(({ status }) => status === 'fail')) exit(EXIT.unwell.code);
     });

@@ -14,7 +14,7 @@ export function addLint(program: Command, { terminal, exit }: Cli): void {
       const json = command.optsWithGlobals<{ json?: boolean }>().json === true;
       const source = await readInput(name);
       const { farm, problems } = readFarmFile(source);
-      if (json) terminal.print(JSON.stringify({ problems }));
+      if (json) terminal.json({ problems });
       else for (const problem of problems) sayProblem(terminal, problem, { name, source });
       if (problems.length > 0) return exit(EXIT.refused.code);
       if (!json) terminal.say(`${name} is right: ${[...(farm?.builders.keys() ?? [])].join(', ')}`);

@@ -18,7 +18,7 @@ export function addRetention(program: Command, { terminal, signal }: Cli): void 
         items = merged(items, report.builders);
       }
       const whole: RetentionReport = { ...report, builders: items, bytes: bytesOf(items) };
-      if (json) return terminal.print(JSON.stringify(whole));
+      if (json) return terminal.json(whole);
       if (items.length > 0)
         table(terminal, ['builder', 'builds', 'logs', 'artifacts'], rows(items));
       const what =

@@ -3,10 +3,11 @@ import { resolve } from 'node:path';
 import { every, UnreachableError, type Artifact, type Build, type Client } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import { Option, type Command } from 'commander';
+import { wholeNumber } from '../arguments.js';
 import { connection, titleOf, type Cli, type Connection } from '../cli.js';
 import { DEFAULT_DATA, DEFAULT_PORT, inherited, quickstartImage } from '../config.js';
 import { download } from '../download.js';
-import { EXIT, exitOfResult, UsageError } from '../exit-codes.js';
+import { EXIT, exitOfResult } from '../exit-codes.js';
 import { size } from '../terminal.js';
 import { Child } from '../up/child.js';
 import { FarmFolder } from '../up/farm-folder.js';
@@ -22,7 +23,7 @@ interface Options {
   once?: boolean;
   executor: 'docker' | 'host';
   data: string;
-  port?: string;
+  port?: number;
 }
 
 /**
@@ -48,6 +49,7 @@ export function addUp(program: Command, cli: Cli): void {
     .option(
       '--port <number>',
       `of the master; the first free one from ${DEFAULT_PORT} on when left out`,
+      wholeNumber(0, 65_535),
     )
     .action(async (options: Options, command: Command) => {
       const named = command.getOptionValueSource('data') !== 'default';
@@ -121,13 +123,7 @@ class Up {
   async #choosePort(host: string): Promise<string> {
     const { terminal } = this.cli;
     const { port: asked } = this.options;
-    if (asked !== undefined && !(/^\d{1,5}$/.test(asked) && Number(asked) < 65_536))
-      throw new UsageError(`--port is a number from 0 to 65535, not ${asked}`);
-    const port = await choosePort(
-      host,
-      asked === undefined ? undefined : Number(asked),
-      DEFAULT_PORT,
-    );
+    const port = await choosePort(host, asked, DEFAULT_PORT);
     if (asked === undefined && port !== DEFAULT_PORT)
       terminal.say(`port ${DEFAULT_PORT} is taken; using ${port}`);
     return String(port);

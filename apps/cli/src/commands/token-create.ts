@@ -1,7 +1,7 @@
 import type { Scope } from '@impgem/client';
 import { Option, type Command } from 'commander';
+import { wholeNumber } from '../arguments.js';
 import { connect, type Cli } from '../cli.js';
-import { UsageError } from '../exit-codes.js';
 
 export function addTokenCreate(tokens: Command, { terminal }: Cli): void {
   tokens
@@ -13,18 +13,21 @@ export function addTokenCreate(tokens: Command, { terminal }: Cli): void {
         .choices(['read', 'trigger', 'admin'])
         .default('read'),
     )
-    .option('--expires <days>', 'how long it is valid; for ever when left out')
-    .action(async (name: string, options: { scope: Scope; expires?: string }, command: Command) => {
+    .option(
+      '--expires <days>',
+      'how long it is valid; for ever when left out',
+      wholeNumber(1, 99_999),
+    )
+    .action(async (name: string, options: { scope: Scope; expires?: number }, command: Command) => {
       const { client, json } = connect(command);
       const { expires, scope } = options;
-      if (expires !== undefined && !/^[1-9]\d{0,4}$/.test(expires))
-        throw new UsageError(`--expires is a number of days, not ${expires}`);
       const token = await client.tokens.create({
         name,
         scopes: [scope],
-        ...(expires === undefined ? {} : { expiresIn: Number(expires) * 86_400 }),
+        ...(expires === undefined ? {} : { expiresIn: expires * 86_400 }),
       });
-      terminal.print(json ? JSON.stringify(token) : token.token);
+      if (json) terminal.json(token);
+      else terminal.print(token.token);
       terminal.say(`token ${token.id} (${name}, ${scope}): keep it, it is not shown again`);
     });
 }

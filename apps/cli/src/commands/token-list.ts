@@ -15,7 +15,7 @@ export function addTokenList(tokens: Command, { terminal }: Cli): void {
         client.tokens.list(after === undefined ? {} : { after }),
       ))
         all.push(token);
-      if (json) return terminal.print(JSON.stringify(all));
+      if (json) return terminal.json(all);
       const rows = all.map((token) => [
         token.id,
         token.name,

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
+import { wholeNumber } from '../arguments.js';
 import { connect, type Cli } from '../cli.js';
-import { UsageError } from '../exit-codes.js';
 
 interface Options {
-  uses: string;
-  expires: string;
+  uses: number;
+  expires: number;
   label?: string[];
 }
 
@@ -13,17 +13,17 @@ export function addWorkerAdd(workers: Command, { terminal }: Cli): void {
     .command('add')
     .description('make a registration token, and show what to run on the new machine')
     .argument('[name]', 'name of the worker', 'my-worker')
-    .option('--uses <number>', 'how many workers may register with it', '1')
-    .option('--expires <hours>', 'how long it is valid', '24')
+    .option('--uses <number>', 'how many workers may register with it', wholeNumber(1, 999_999), 1)
+    .option('--expires <hours>', 'how long it is valid', wholeNumber(1, 999_999), 24)
     .option('--label <label...>', 'the labels its workers may claim; any when left out')
     .action(async (name: string, { uses, expires, label }: Options, command: Command) => {
       const { client, json, target } = connect(command);
       const token = await client.registrationTokens.create({
-        uses: positive(uses, '--uses'),
-        expiresIn: positive(expires, '--expires') * 3600,
+        uses: uses,
+        expiresIn: expires * 3600,
         ...(label ? { labels: label } : {}),
       });
-      if (json) return terminal.print(JSON.stringify(token));
+      if (json) return terminal.json(token);
       const { say, print, talk } = terminal;
       say(
         talk.dim(
@@ -43,10 +43,4 @@ export function addWorkerAdd(workers: Command, { terminal }: Cli): void {
           ),
         );
     });
-}
-
-function positive(text: string, flag: string): number {
-  if (!/^[1-9]\d{0,5}$/.test(text))
-    throw new UsageError(`${flag} is a whole number above 0, not ${text}`);
-  return Number(text);
 }

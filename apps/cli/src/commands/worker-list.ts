@@ -15,7 +15,7 @@ export function addWorkerList(workers: Command, { terminal }: Cli): void {
         client.workers.list(after === undefined ? {} : { after }),
       ))
         all.push(worker);
-      if (json) return terminal.print(JSON.stringify(all));
+      if (json) return terminal.json(all);
       const rows = all.map((worker) => [
         worker.name,
         worker.state,

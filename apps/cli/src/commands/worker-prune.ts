@@ -31,7 +31,7 @@ export function addWorkerPrune(workers: Command, { terminal, exit }: Cli): void 
           ? await askProgram<Removal[]>(care, ['remove', farm], { input: left })
           : [];
       const problems = new Map(removed.map(({ id, problem }) => [id, problem]));
-      if (json) terminal.print(JSON.stringify({ leftovers: left, removed }));
+      if (json) terminal.json({ leftovers: left, removed });
       else if (left.length > 0)
         table(
           terminal,

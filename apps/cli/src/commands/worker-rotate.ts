@@ -9,7 +9,8 @@ export function addWorkerRotate(workers: Command, { terminal }: Cli): void {
     .action(async (name: string, _: object, command: Command) => {
       const { client, json } = connect(command);
       const credential = await client.workers.rotate(name);
-      terminal.print(json ? JSON.stringify(credential) : credential.token);
+      if (json) terminal.json(credential);
+      else terminal.print(credential.token);
       terminal.say("put it into the worker's environment as IMPGEM_WORKER_TOKEN and start it anew");
     });
 }

@@ -10,7 +10,11 @@ export function runLine(
   }: { signal?: AbortSignal; tty?: boolean } = {},
 ) {
   const said = { out: '', err: '' };
-  const sink = (to: 'out' | 'err') => ({ write: (text: string) => (said[to] += text), isTTY: tty });
+  const sink = (to: 'out' | 'err') => ({
+    write: (text: string | Uint8Array) =>
+      (said[to] += typeof text === 'string' ? text : Buffer.from(text).toString('latin1')),
+    isTTY: tty,
+  });
   const terminal = createTerminal(sink('out'), sink('err'), false);
   return { said, code: run(argv, { terminal, signal }) };
 }

@@ -16,9 +16,16 @@ export function askProgram<T>(
   { env = {}, input }: { env?: Record<string, string>; input?: unknown } = {},
 ): Promise<T> {
   return new Promise((resolve, reject) => {
+    const answered = (text: string) => {
+      try {
+        resolve(JSON.parse(text) as T);
+      } catch (cause) {
+        reject(new FarmError('program-failed', `${file} answered no JSON`, {}, { cause }));
+      }
+    };
     const options = { env: inherited(env), timeout: PATIENCE_MS, maxBuffer: MOST_BYTES };
     const child = execFile(process.execPath, [file, ...args], options, (error, stdout, stderr) => {
-      if (!error) return resolve(JSON.parse(stdout) as T);
+      if (!error) return answered(stdout);
       const words = error.killed ? 'it did not answer in time' : wordsOf(stderr) || error.message;
       reject(new FarmError('program-failed', words, {}, { cause: error }));
     });

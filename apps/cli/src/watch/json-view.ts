@@ -2,8 +2,8 @@ import type { Terminal } from '../terminal.js';
 import type { View } from './view.js';
 
 /** One JSON object a line, for programs. */
-export function jsonView({ print, full }: Terminal): View {
-  const tell = (type: string, fields: object) => print(JSON.stringify({ type, ...fields }));
+export function jsonView({ json, full }: Terminal): View {
+  const tell = (type: string, fields: object) => json({ type, ...fields });
   return {
     full,
     queued: (request) => tell('queued', { request }),

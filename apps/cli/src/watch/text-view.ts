@@ -1,5 +1,6 @@
 import type { Build, Reason, Result, Step } from '@impgem/client';
 import { titleOf } from '../cli.js';
+import { lastState, settled } from '../harmless.js';
 import { duration, harmless, type Terminal } from '../terminal.js';
 import { Lines, type View } from './view.js';
 
@@ -21,8 +22,9 @@ export function textView(terminal: Terminal): View {
   const { say, talk, colour } = terminal;
   // A colour that a line leaves on would colour what is ours in the next one.
   const shown = (text: string) => {
-    const safe = terminal.tty ? harmless(text) : text;
-    return terminal.tty && safe.includes('\u001b') ? `${safe}\u001b[0m` : safe;
+    if (!terminal.tty) return text;
+    const safe = harmless(lastState(text));
+    return safe.includes('\u001b') ? `${safe}\u001b[0m` : safe;
   };
   const paint = {
     stdout: (text: string) => text,
@@ -44,16 +46,19 @@ export function textView(terminal: Terminal): View {
     queued: ({ id, builder }) =>
       say(talk.dim(`${builder}: build request ${id} waits for a worker`)),
     build: (build) => {
-      const on = build.worker === null ? '' : ` on ${build.worker}`;
+      const on = build.worker === null ? '' : ` on ${harmless(build.worker)}`;
       const attempt = build.attempt > 1 ? `, attempt ${build.attempt}` : '';
       say(`${talk.bold(titleOf(build))} ${talk.dim(`(build ${build.id}${on}${attempt})`)}`);
     },
     step: (build, { name }) => {
       say(`${talk.blue('▶')} ${talk.bold(harmless(name))}`);
-      lines = new Lines((stream, at, text) => {
-        const time = since(build, at).padStart(8);
-        terminal.print(`${colour.dim(`${time} │`)} ${paint[stream](shown(text))}`);
-      });
+      lines = new Lines(
+        (stream, at, text) => {
+          const time = since(build, at).padStart(8);
+          terminal.print(`${colour.dim(`${time} │`)} ${paint[stream](shown(text))}`);
+        },
+        terminal.tty ? settled : undefined,
+      );
     },
     piece: (_build, _step, piece) => lines?.add(piece),
     stepEnd: (_build, step) => {

@@ -21,16 +21,22 @@ export interface View {
 /** Puts pieces together to lines, for each stream; a very long line comes in parts. */
 export class Lines {
   #open = new Map<StreamName, { at: string; text: string }>();
-  constructor(readonly line: (stream: StreamName, at: string, text: string) => void) {}
+  constructor(
+    readonly line: (stream: StreamName, at: string, text: string) => void,
+    /** What is kept of a line that has not ended. */
+    readonly keep: (open: string) => string = (open) => open,
+  ) {}
 
   add({ stream, at, text }: Pick<LogPiece, 'stream' | 'at' | 'text'>): void {
     const open = this.#open.get(stream);
     const lines = text.split('\n');
     lines.forEach((part, i) => {
       const begun = i === 0 ? open : undefined;
-      const whole = (begun?.text ?? '') + part;
+      const isLast = i === lines.length - 1;
+      const text = (begun?.text ?? '') + part;
+      const whole = isLast ? this.keep(text) : text;
       const since = begun?.at ?? at;
-      if (i < lines.length - 1) this.line(stream, since, whole);
+      if (!isLast) this.line(stream, since, whole);
       else if (whole.length > MAX_LINE) {
         this.line(stream, since, whole);
         this.#open.delete(stream);
