@@ -296,7 +296,9 @@ describe('BuildRun', () => {
     const { run, events, text } = build(
       [CHECKOUT, step('cat main.c')],
       { source: { git: 'https://git.example.org/x' } },
-      { checkout: async () => ({ revision: 'abc', tar: pack as unknown as Readable }) },
+      {
+        checkout: async () => ({ revision: 'abc', tar: pack as unknown as Readable, outward: [] }),
+      },
     );
     await run.run();
     expect(events()).toContainEqual({ kind: 'property.set', name: 'got_revision', value: 'abc' });

@@ -320,12 +320,12 @@ export class BuildRun {
     if (!source) return { result: 'skipped' };
     const say = (line: string): void => log.say(line);
     if (had === undefined) {
-      const { revision, tar } = await this.around.checkout({ source, log: say, signal });
+      const { revision, tar, outward } = await this.around.checkout({ source, log: say, signal });
       const abort = (): void => void tar.destroy(signal.reason as Error);
       signal.addEventListener('abort', abort, { once: true });
       try {
         signal.throwIfAborted();
-        await workspace.unpack(tar);
+        await workspace.unpack(tar, outward);
       } finally {
         signal.removeEventListener('abort', abort);
         tar.destroy();

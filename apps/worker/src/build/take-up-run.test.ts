@@ -232,7 +232,7 @@ async function live(
       checkout: async () => {
         await life.deed();
         machine.checkouts += 1;
-        return { revision: 'abc', tar: Readable.from([]) };
+        return { revision: 'abc', tar: Readable.from([]), outward: [] };
       },
     },
   );

@@ -88,11 +88,22 @@ export interface WorkspaceFile {
 /** What reading one of many files came to: its bytes, as many as it was listed with, or why there are none. */
 export type ReadFile = { file: WorkspaceFile } & ({ bytes: Buffer } | { error: unknown });
 
+/** A symbolic link in a workspace. */
+export interface Link {
+  path: string;
+  target: string;
+  mtime: Date;
+}
+
 /** Where the steps of one attempt work; shared by them, gone afterwards. */
 export interface Workspace {
   readonly attempt: Attempt;
-  /** Unpacks a tar stream into the workspace; the steps' user owns what it brings. */
-  unpack(tar: Readable): Promise<void>;
+  /**
+   * Unpacks a tar stream into the workspace; the steps' user owns what it brings, and it keeps its seconds of
+   * modification. `outward` are links that lead out of the workspace, which not every engine takes from a tar; it is
+   * looked at once the tar has been read.
+   */
+  unpack(tar: Readable, outward?: readonly Link[]): Promise<void>;
   /**
    * What is there, links not followed, sockets passed over. Names are hostile: any byte but NUL and `/`. Whatever cannot
    * be read is told as that and ends nothing.

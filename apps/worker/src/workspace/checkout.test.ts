@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync, existsSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  lutimesSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -72,6 +81,22 @@ async function gone(): Promise<void> {
   while (clones().length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
+/** Unpacked as an executor does it, into a folder of its own. */
+async function unpacked(from: CheckoutOptions): Promise<string> {
+  const folder = mkdtempSync(join(home, 'workspace-'));
+  const { tar: stream, outward } = await checkout(from);
+  const child = spawn('tar', ['-x', '-p', '-C', folder], { stdio: ['pipe', 'inherit', 'inherit'] });
+  await Promise.all([pipeline(stream, child.stdin), once(child, 'exit')]);
+  for (const { path, target, mtime } of outward) {
+    symlinkSync(target, join(folder, path));
+    lutimesSync(join(folder, path), mtime, mtime);
+  }
+  return folder;
+}
+
+const gitIn = (folder: string, ...args: string[]): string =>
+  execFileSync('git', ['-C', folder, ...args], { encoding: 'utf8' }).trim();
+
 describe('checkout', () => {
   it('hands out a real clone of the default branch, and follows it', async () => {
     const first = await entries(options());
@@ -95,6 +120,78 @@ describe('checkout', () => {
     lines.length = 0;
     expect((await entries(options(side))).revision).toBe(side);
     expect(lines).toEqual([]);
+  });
+
+  it('hands out a tree that is clean for git at once, and notices each change', async () => {
+    sh(
+      'mkdir -p a/b && ln -s ../../../outside a/b/up && printf x > a/x.sh && chmod +x a/x.sh && git add -A',
+    );
+    sh('git -c user.name=t -c user.email=t@t commit -q -m links');
+    const folder = await unpacked(options());
+    // Asks for what the index knows, and reads no file whose time and size are right.
+    expect(gitIn(folder, 'diff-index', 'HEAD')).toBe('');
+    expect(gitIn(folder, 'diff-files')).toBe('');
+    expect(gitIn(folder, 'status', '--porcelain')).toBe('');
+    expect(gitIn(folder, 'fsck', '--no-dangling')).toBe('');
+    writeFileSync(join(folder, 'a/x.sh'), 'y');
+    expect(gitIn(folder, 'diff-index', '--name-only', 'HEAD')).toBe('a/x.sh');
+    rmSync(folder, { recursive: true });
+  });
+
+  it('is on the branch that the HEAD of the remote names, and knows it', async () => {
+    sh('git branch -f a-branch && git branch -f trunk && git symbolic-ref HEAD refs/heads/trunk');
+    for (const [ref, at] of [
+      [undefined, 'trunk'],
+      ['a-branch', 'a-branch'],
+      ['v1', 'HEAD'],
+    ] as const) {
+      const folder = await unpacked(options(ref));
+      expect(gitIn(folder, 'rev-parse', '--abbrev-ref', 'HEAD')).toBe(at);
+      expect(gitIn(folder, 'rev-parse', '--abbrev-ref', 'origin/HEAD')).toBe('origin/trunk');
+      expect(gitIn(folder, 'remote', 'get-url', 'origin')).toBe(origin);
+    }
+    sh('git symbolic-ref HEAD refs/heads/main && git branch -q -D trunk');
+    const folder = await unpacked(options('a-branch'));
+    // Moves only with builds of the default branch, as in any clone; one that is gone is not kept.
+    expect(gitIn(folder, 'for-each-ref', '--format=%(refname)', 'refs/remotes')).not.toContain(
+      'trunk',
+    );
+    expect(
+      gitIn(await unpacked(options()), 'rev-parse', '--abbrev-ref', 'HEAD', 'origin/HEAD'),
+    ).toBe('main\norigin/main');
+  });
+
+  it('takes the commit of a remote whose HEAD is no branch', async () => {
+    const before = sh('git rev-parse HEAD');
+    sh(
+      'git checkout -q --detach && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m apart',
+    );
+    const folder = await unpacked(options());
+    expect(gitIn(folder, 'rev-parse', 'HEAD')).toBe(sh('git rev-parse HEAD'));
+    expect(gitIn(folder, 'rev-parse', '--abbrev-ref', 'HEAD')).toBe('HEAD');
+    expect(gitIn(folder, 'rev-parse', 'origin/main')).toBe(before);
+    sh('git checkout -q main');
+  });
+
+  it('says what to do about a repository without commits, or without the branch of its HEAD', async () => {
+    const empty = join(home, 'empty');
+    execFileSync('git', ['init', '-q', '-b', 'main', empty]);
+    for (const ref of [undefined, 'main']) {
+      const order = options(ref, { source: { git: empty, ...(ref ? { ref } : {}) } });
+      await expect(checkout(order)).rejects.toMatchObject({
+        code: 'source-unavailable',
+        message: expect.stringContaining('is empty: push a commit'),
+      });
+    }
+    sh('git symbolic-ref HEAD refs/heads/unborn');
+    await expect(checkout(options())).rejects.toMatchObject({
+      code: 'source-unavailable',
+      message: expect.stringMatching(/HEAD names a branch that is not there.*: .*main/),
+    });
+    sh('git symbolic-ref HEAD refs/heads/main');
+    await expect(checkout(options('mian'))).rejects.toMatchObject({
+      message: expect.stringContaining('did you mean main?'),
+    });
   });
 
   it('runs neither hooks nor filters', async () => {

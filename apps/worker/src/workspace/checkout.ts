@@ -2,6 +2,7 @@ import { cutCredentials, FarmError, withoutCredentials } from '@impgem/kit';
 import type { PlannedSource } from '@impgem/pipeline';
 import { mkdir } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import type { Link } from '../executor/index.js';
 import { cacheAt } from './cache.js';
 import { removeAll } from './cache-files.js';
 import { git, GitError } from './git.js';
@@ -33,6 +34,8 @@ export interface CheckedOut {
    * Read it or destroy it: the clone on disk goes away with it.
    */
   tar: Readable;
+  /** Links in the tree that lead out of it; complete once the tar has been read. They are not in it. */
+  outward: readonly Link[];
 }
 
 const QUIET_MS = 60_000;
@@ -68,7 +71,8 @@ export async function checkout(options: CheckoutOptions): Promise<CheckedOut> {
       await clone({ mirror: mirror.path, folder, found, origin, run: local });
       return found.revision;
     });
-    return { revision, tar: tarOf(folder, remove, options.log) };
+    const outward: Link[] = [];
+    return { revision, tar: tarOf({ folder, done: remove, log: options.log, outward }), outward };
   } catch (error) {
     await remove();
     throw explain(error, origin, source.ref, hide);

@@ -54,4 +54,5 @@ export const shell: Omit<Dialect, 'unstartable'> = {
     },
   ],
   cat: (path) => `cat ${quote(path)}`,
+  look: (path) => `stat -c %Y ${quote(path)}; readlink ${quote(path)} || true`,
 };

@@ -36,6 +36,8 @@ export interface Dialect {
   writeFile(path: string, text: string): string;
   link(path: string, target: string): string;
   cat(path: string): string;
+  /** Absent where files have neither: prints the second of modification and, for a link, where it leads. */
+  look?(path: string): string;
   /** A step that cannot be started. */
   unstartable(): Partial<StepSpec>;
   /** Absent where steps have no descriptors: what opens, cuts or copies its output by `/dev` and `/proc`, and writes which. */

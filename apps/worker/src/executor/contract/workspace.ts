@@ -59,6 +59,33 @@ export function describeWorkspace(stage: Stage): void {
       expect(stdout.toString()).toBe('echo hi\n');
     });
 
+    it('keeps times of modification, and takes links that lead anywhere', async () => {
+      const { look } = dialect;
+      const workspace = await stage.workspace();
+      const mtime = new Date('2001-02-03T04:05:06Z');
+      const outward = [
+        { path: 'd/up', target: '../../../etc/x', mtime },
+        { path: 'up', target: '..', mtime },
+      ];
+      await workspace.unpack(
+        tarOf((pack) => {
+          pack.entry({ name: 'd', type: 'directory', mode: 0o755, mtime });
+          pack.entry({ name: 'd/file', mtime }, 'x');
+          pack.entry({ name: 'abs', type: 'symlink', linkname: '/etc/x', mtime });
+        }),
+        outward,
+      );
+      const files = await listing(workspace);
+      for (const path of ['d/up', 'up', 'abs']) expect(files.get(path)?.type).toBe('link');
+      if (look === undefined) return;
+      const wanted = ['d/file', 'abs', 'up', 'd/up'].map((path) => look(path)).join('; ');
+      const { stdout } = await stage.play(wanted, {}, workspace);
+      const second = mtime.getTime() / 1000;
+      expect(stdout.toString()).toBe(
+        `${second}\n${second}\n/etc/x\n${second}\n..\n${second}\n../../../etc/x\n`,
+      );
+    });
+
     it('gives up on a tar that breaks off', async () => {
       const workspace = await stage.workspace();
       const broken = new PassThrough();

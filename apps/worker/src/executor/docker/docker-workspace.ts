@@ -6,7 +6,7 @@ import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
-import type { Attempt, Identity, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
+import type { Attempt, Identity, Link, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
 import { bytesOf, readOneByOne } from '../read-many.js';
 import { archivePlan, weigh } from './archive-plan.js';
 import type { DockerStep } from './docker-step.js';
@@ -93,7 +93,7 @@ export class DockerWorkspace implements Workspace {
   }
 
   /** The tar's owners are kept: a checkout says root, which is the user of the steps. */
-  async unpack(source: Readable): Promise<void> {
+  async unpack(source: Readable, outward: readonly Link[] = []): Promise<void> {
     const container = await this.#archive().catch((error: unknown) => {
       source.destroy();
       throw engineFailure(error, 'unpack into the workspace');
@@ -109,6 +109,8 @@ export class DockerWorkspace implements Workspace {
     try {
       await container.putArchive(body, { path: MOUNT, abortSignal: broken.signal });
       await fed;
+      // Below the folder it unpacks in, the engine refuses such links; seen from the root they lead nowhere else.
+      if (outward.length > 0) await container.putArchive(linksAsTar(outward), { path: '/' });
       this.#idle.push(container);
     } catch (error) {
       const sourceBroke = broken.signal.aborted;
@@ -257,6 +259,19 @@ export class DockerWorkspace implements Workspace {
     this.#archives.push(made);
     return made;
   }
+}
+
+function linksAsTar(links: readonly Link[]): Readable {
+  const pack = tar.pack();
+  for (const { path, target, mtime } of links) {
+    const parts = path.split('/');
+    if (parts.some((part) => part === '' || part === '.' || part === '..'))
+      throw new FarmError('workspace-error', `${quotedPath(path)} is no path below the workspace`);
+    const name = join(MOUNT.slice(1), ...parts);
+    pack.entry({ name, type: 'symlink', linkname: target, mtime, uid: 0, gid: 0 });
+  }
+  pack.finalize();
+  return pack as unknown as Readable;
 }
 
 function refused(path: string, why: string): FarmError {

@@ -1,11 +1,22 @@
 import { FarmError, quotedPath } from '@impgem/kit';
 import { constants, createWriteStream } from 'node:fs';
-import { chmod, lstat, mkdir, open, opendir, readlink, rmdir, symlink } from 'node:fs/promises';
+import {
+  chmod,
+  lstat,
+  lutimes,
+  mkdir,
+  open,
+  opendir,
+  readlink,
+  rmdir,
+  symlink,
+  utimes,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
-import type { Attempt, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
+import type { Attempt, Link, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
 import { readOneByOne } from '../read-many.js';
 import type { HostStep } from './host-step.js';
 import { removeTree } from './remove-tree.js';
@@ -55,13 +66,13 @@ export class HostWorkspace implements Workspace {
    * Links are made last: no entry can be written through one. Hard links and devices are left out, and a path
    * that leaves the workspace ends it all.
    */
-  async unpack(source: Readable): Promise<void> {
+  async unpack(source: Readable, outward: readonly Link[] = []): Promise<void> {
     const extract = tar.extract();
     const reading = pipeline(source, extract as unknown as NodeJS.WritableStream);
     reading.catch(() => {});
-    const links: { path: string; target: string }[] = [];
+    const links: Link[] = [];
     for await (const entry of extract) {
-      const { name, type, mode, linkname } = entry.header;
+      const { name, type, mode, linkname, mtime } = entry.header;
       const path = this.#below(name);
       if (type === 'directory') {
         await mkdir(path, { recursive: true });
@@ -72,15 +83,18 @@ export class HostWorkspace implements Workspace {
           entry as unknown as Readable,
           createWriteStream(path, { mode: mode % 0o1000 }),
         );
+        await utimes(path, mtime, mtime);
       } else if (type === 'symlink') {
-        links.push({ path, target: linkname });
+        links.push({ path, target: linkname, mtime });
       }
       entry.resume();
     }
     await reading;
-    for (const { path, target } of links) {
+    for (const link of outward) links.push({ ...link, path: this.#below(link.path) });
+    for (const { path, target, mtime } of links) {
       await mkdir(dirname(path), { recursive: true });
       await symlink(target, path);
+      await lutimes(path, mtime, mtime);
     }
   }
 

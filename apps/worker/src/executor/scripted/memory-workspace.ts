@@ -3,7 +3,7 @@ import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
-import type { Attempt, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
+import type { Attempt, Link, ReadFile, Workspace, WorkspaceFile } from '../executor.js';
 import { readOneByOne } from '../read-many.js';
 
 type Node = { file: WorkspaceFile; bytes: Buffer };
@@ -19,7 +19,7 @@ export class MemoryWorkspace implements Workspace {
     private readonly onDispose: (workspace: MemoryWorkspace) => Promise<void>,
   ) {}
 
-  async unpack(source: Readable): Promise<void> {
+  async unpack(source: Readable, outward: readonly Link[] = []): Promise<void> {
     const extract = tar.extract();
     const done = pipeline(source, extract);
     // Reported through the loop below; without a handler of its own it would count as unhandled meanwhile.
@@ -35,6 +35,7 @@ export class MemoryWorkspace implements Workspace {
       else if (type === 'file') this.write(path, Buffer.concat(chunks), mode);
     }
     await done;
+    for (const { path, target } of outward) this.link(path, target);
   }
 
   write(path: string, bytes: Uint8Array, mode = 0o644): void {
