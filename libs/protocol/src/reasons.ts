@@ -9,6 +9,9 @@ export const REASONS = {
   'step-timeout': { result: 'failure', title: 'the step took longer than its timeout' },
   'silence-timeout': { result: 'failure', title: 'the step said nothing for too long' },
   'build-timeout': { result: 'failure', title: 'the build took longer than its timeout' },
+  'output-limit': { result: 'failure', title: 'it wrote more output than the farm takes' },
+  'journal-limit': { result: 'failure', title: 'it told of more than the farm takes' },
+  unstorable: { result: 'exception', title: 'what it told cannot be stored' },
   cancelled: { result: 'cancelled', title: 'cancelled' },
   'image-unavailable': { result: 'exception', title: 'the image cannot be had' },
   'source-unavailable': { result: 'exception', title: 'the source cannot be had' },
@@ -22,7 +25,7 @@ export const REASONS = {
   policy: { result: 'exception', title: "not allowed by the worker's policy" },
   'artifact-missing': { result: 'failure', title: 'an artifact pattern matched nothing' },
   'artifact-refused': { result: 'failure', title: 'an artifact cannot be taken' },
-  'storage-full': { result: 'exception', title: 'the master has no room for an artifact' },
+  'storage-full': { result: 'exception', title: 'the master has no room for it' },
   'worker-error': {
     result: 'exception',
     retried: true,

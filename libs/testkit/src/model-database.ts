@@ -357,12 +357,14 @@ export class ModelDatabase {
     const step = build.steps[index];
     if (!step) return `build ${build.id} has no step ${index}`;
     if ('kind' in record) {
+      if (step.logFinished) return `the log of step ${index} has ended`;
       if (record.offset !== step.logBytes)
         return `a chunk begins at ${record.offset}, the log of step ${index} ends at ${step.logBytes}`;
       step.logBytes += record.length;
       step.chunks.push({ stream: record.stream, payload: record.payload });
     } else {
       const { event } = record;
+      if ('step' in event && step.logFinished) return `step ${index} has ended`;
       if (event.kind === 'step.finished' && event.log.bytes !== step.logBytes)
         return `the log of step ${index} has ${event.log.bytes} bytes there and ${step.logBytes} here`;
       if (event.kind === 'step.started') Object.assign(step, { state: 'running', started: true });

@@ -18,10 +18,14 @@ export interface BuildRow {
   finished_at: Date | string | null;
 }
 
+/** Properties of more bytes, as stored, are of a time before there was a bound: they are in no answer. */
+const PROPERTY_BYTES = 1024 * 1024;
+
 /** Of `FROM ${BUILD_TABLES}`. */
 export const BUILD_COLUMNS = `
   b.id, bl.name AS builder, b.number, b.request_id AS request, b.attempt, b.state, b.result, b.reason,
-  w.name AS worker, b.properties, r.submitted_by, b.created_at, b.started_at, b.finished_at`;
+  w.name AS worker,
+  CASE WHEN pg_column_size(b.properties) <= ${PROPERTY_BYTES} THEN b.properties ELSE '{}' END AS properties, r.submitted_by, b.created_at, b.started_at, b.finished_at`;
 export const BUILD_TABLES = `
   builds b JOIN builders bl ON bl.id = b.builder_id JOIN build_requests r ON r.id = b.request_id
   LEFT JOIN workers w ON w.id = b.worker_id`;

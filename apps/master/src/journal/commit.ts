@@ -1,7 +1,13 @@
 import type { Events } from '../events/index.js';
-import type { Transaction } from '../platform/index.js';
+import { LIMITS, type Transaction } from '../platform/index.js';
 import { closeAttempts } from '../scheduling/index.js';
-import { ingest, type Ingest, type IngestItem, type LeaseRow } from './ingest.js';
+import {
+  ingest,
+  type Ingest,
+  type IngestItem,
+  type JournalBounds,
+  type LeaseRow,
+} from './ingest.js';
 
 /**
  * Applies a batch within its transaction: six statements, however many workers and builds it is of, and two waits
@@ -11,6 +17,7 @@ export async function commitBatch(
   tx: Transaction,
   events: Events,
   items: readonly IngestItem[],
+  bounds: JournalBounds = LIMITS,
 ): Promise<Ingest['outcomes']> {
   const steps = items.flatMap(({ record }) => {
     if ('kind' in record) return [record.step];
@@ -20,7 +27,7 @@ export async function commitBatch(
   tx.send(PLAN_ONCE);
   tx.send(LOCK, [builds]);
   const leases = await tx.query<LeaseRow>(LEASES, [builds, [...new Set(steps)]]);
-  const effects = ingest(items, leases, new Date());
+  const effects = ingest(items, leases, new Date(), bounds);
   apply(tx, effects);
   const endings = closeAttempts(tx, effects.endings);
   await events.append(tx, [...effects.events, ...endings]);
@@ -49,7 +56,9 @@ const LEASES = `
          l.request_id AS request, r.attempts, r.failures,
          jsonb_build_object('infrastructure', r.retry_infrastructure, 'failure', r.retry_failure) AS retry,
          bu.name AS builder, w.name AS worker, b.created_at AS "createdAt",
-         (SELECT jsonb_agg(jsonb_build_array(s.index, s.name, s.kind, s.log_bytes, s.log_lines))
+         jsonb_build_object('events', l.events, 'properties', l.properties, 'propertyBytes', l.property_bytes,
+           'logStored', l.log_stored) AS used,
+         (SELECT jsonb_agg(jsonb_build_array(s.index, s.name, s.kind, s.log_bytes, s.log_lines, s.log_finished))
           FROM steps s WHERE s.build_id = l.build_id AND s.index = ANY($2::int[])) AS steps
   FROM leases l
   JOIN builds b ON b.id = l.build_id
@@ -88,10 +97,15 @@ const APPLY = `
     WHERE s.build_id = p.build AND s.index = p.index
   ), begun AS (
     UPDATE builds b SET started_at = coalesce(b.started_at, p."startedAt"),
-           properties = b.properties || coalesce(p.properties, '{}')
+           properties = b.properties || coalesce(
+             (SELECT jsonb_object_agg(set.pair->>0, set.pair->>1 ORDER BY set.n)
+              FROM jsonb_array_elements(p.properties) WITH ORDINALITY AS set(pair, n)), '{}')
     FROM jsonb_to_recordset($4::jsonb) AS p(build bigint, "startedAt" timestamptz, properties jsonb)
     WHERE b.id = p.build
   ), advanced AS (
-    UPDATE leases l SET seq = p.seq FROM jsonb_to_recordset($5::jsonb) AS p(build bigint, seq bigint)
+    UPDATE leases l SET seq = p.seq, events = p.events, properties = p.properties,
+           property_bytes = p."propertyBytes", log_stored = p."logStored"
+    FROM jsonb_to_recordset($5::jsonb) AS p(
+      build bigint, seq bigint, events int, properties int, "propertyBytes" int, "logStored" bigint)
     WHERE l.build_id = p.build)
   SELECT pg_notify('log', '') WHERE jsonb_array_length($3::jsonb) > 0`;

@@ -4,6 +4,13 @@ import { ingest, type IngestItem, type JournalRecord, type LeaseRow } from './in
 
 const NOW = new Date('2026-01-01T12:00:00Z');
 const LENGTH = 10;
+const BOUNDS = {
+  eventsPerBuild: 100,
+  propertiesPerBuild: 10,
+  propertyBytesPerBuild: 1000,
+  stepLogBytes: 1e9,
+  buildLogBytes: 1e9,
+};
 
 const lease = (seq: number, steps: LeaseRow['steps']): LeaseRow => ({
   build: 1,
@@ -19,6 +26,7 @@ const lease = (seq: number, steps: LeaseRow['steps']): LeaseRow => ({
   builder: 'b',
   worker: 'w',
   createdAt: new Date('2026-01-01T11:59:00Z'),
+  used: { events: 0, properties: 0, propertyBytes: 0, logStored: 0 },
   steps,
 });
 const event = (seq: number, event: BuildEvent, atMs = 0): JournalEvent =>
@@ -69,7 +77,7 @@ describe('ingest', () => {
     (seed) => {
       const roll = dice(seed + 1);
       const records = journal(1 + roll(20));
-      let row = lease(0, [[0, 'one', 'run', 0, 0]]);
+      let row = lease(0, [[0, 'one', 'run', 0, 0, false]]);
       const stored: { seq: number; offset: number; line: number }[] = [];
       const events: string[] = [];
       let endings = 0;
@@ -85,13 +93,14 @@ describe('ingest', () => {
           sent.map((record) => item(record)),
           [row],
           NOW,
+          BOUNDS,
         );
         stored.push(...effects.chunks);
         events.push(...effects.events.map(({ kind }) => kind));
         endings += effects.endings.length;
         const [step] = effects.steps;
         const steps: LeaseRow['steps'] = step
-          ? [[0, 'one', 'run', step.logBytes, step.logLines]]
+          ? [[0, 'one', 'run', step.logBytes, step.logLines, step.state === 'finished']]
           : row.steps;
         row = lease(effects.seqs[0]?.seq ?? row.seq, steps);
       }
@@ -107,36 +116,18 @@ describe('ingest', () => {
   it('puts times by our clock, and never into the future', () => {
     const started = event(1, { kind: 'build.started' }, 30_000);
     const step = event(2, { kind: 'step.started', step: 0 }, 9_000_000);
-    const row = lease(0, [[0, 'one', 'run', 0, 0]]);
-    const { builds, steps } = ingest([item(started), item(step)], [row], NOW);
+    const row = lease(0, [[0, 'one', 'run', 0, 0, false]]);
+    const { builds, steps } = ingest([item(started), item(step)], [row], NOW, BOUNDS);
     expect(builds[0]?.startedAt).toEqual(new Date('2026-01-01T11:59:30Z'));
     expect(steps[0]?.startedAt).toEqual(NOW);
   });
 
-  it('makes of two ends of a step in one batch what it makes of them in two', () => {
-    const log = { bytes: 0, sha256: {} };
-    const reason = { code: 'engine-unavailable', message: 'gone' };
-    const end = { kind: 'step.finished', step: 0, log } as const;
-    const batch = [
-      event(1, { ...end, result: 'exception', reason, exitCode: 2 }),
-      event(2, { ...end, result: 'retry' }),
-    ];
-    const row = lease(0, [[0, 'one', 'run', 0, 0]]);
-    const { steps } = ingest(
-      batch.map((record) => item(record)),
-      [row],
-      NOW,
-    );
-    // What the second leaves out stays as it is in the row.
-    expect(steps).toMatchObject([{ result: 'retry', reason, exitCode: 2 }]);
-  });
-
   it('tells the end to the connection that sent it last', () => {
     const [started, ended] = journal(0).slice(-2);
-    const row = lease(2, [[0, 'one', 'run', 0, 0]]);
+    const row = lease(2, [[0, 'one', 'run', 0, 0, false]]);
     // A worker that lost its first connection while the database was away, and sends again.
     const sent = [started, ended, started, ended].map((record) => item(record as JournalRecord));
-    const { outcomes, endings } = ingest(sent, [row], NOW);
+    const { outcomes, endings } = ingest(sent, [row], NOW, BOUNDS);
     expect(outcomes.map(({ item: one, outcome: { type } }) => [sent.indexOf(one), type])).toEqual([
       [3, 'committed'],
       [3, 'finished'],
@@ -146,7 +137,12 @@ describe('ingest', () => {
 
   it("tells only the thief when two workers send the same build's records", () => {
     const started = event(1, { kind: 'build.started' });
-    const { outcomes } = ingest([item(started, 'thief'), item(started)], [lease(0, [])], NOW);
+    const { outcomes } = ingest(
+      [item(started, 'thief'), item(started)],
+      [lease(0, [])],
+      NOW,
+      BOUNDS,
+    );
     expect(outcomes.map(({ item: { workerId }, outcome: { type } }) => [workerId, type])).toEqual([
       ['thief', 'taken'],
       ['w', 'committed'],

@@ -4,17 +4,23 @@
  * A record counts when its sequence is the next of its lease, and its lease is held by the worker that sent it,
  * in that epoch. A lower sequence was committed before and is only acknowledged; a higher one is a gap; a lease
  * that is not there or another's means that the attempt was taken away.
+ *
+ * What one attempt may make the farm store is bounded (`JournalBounds`), by what is really stored. The record that goes
+ * beyond ends the attempt with a reason; the connection stays.
  */
-import { unreachable } from '@impgem/kit';
+import { quoted, unreachable } from '@impgem/kit';
 import type { Result, RetryBounds } from '@impgem/pipeline';
 import {
   holds,
+  reasonOf,
+  REASONS,
   STREAMS,
   type BuildEvent,
   type JournalEvent,
   type LogFrame,
   type LeaseHolder,
   type Reason,
+  type ReasonCode,
 } from '@impgem/protocol';
 import type { NewEvent } from '../events/index.js';
 import type { Ending } from '../scheduling/index.js';
@@ -40,9 +46,36 @@ export interface LeaseRow extends LeaseHolder {
   builder: string;
   worker: string;
   createdAt: Date;
-  /** Those that the batch names: index, name, kind, bytes and lines of the log. */
-  steps: [number, string, string, number, number][] | null;
+  /** What the attempt has used up of its bounds. */
+  used: JournalUse;
+  /** Those that the batch names: index, name, kind, bytes and lines of the log, whether that has ended. */
+  steps: [number, string, string, number, number, boolean][] | null;
 }
+
+/** What the records of an attempt came to so far. */
+export interface JournalUse {
+  /** Records that are no log chunks. */
+  events: number;
+  /** Properties that were set, each time counted, and the bytes of their names and values. */
+  properties: number;
+  propertyBytes: number;
+  /** Stored bytes of logs, with `CHUNK_ROW_BYTES` for each chunk. */
+  logStored: number;
+}
+
+/** What an attempt may store. */
+export interface JournalBounds {
+  eventsPerBuild: number;
+  propertiesPerBuild: number;
+  propertyBytesPerBuild: number;
+  /** Bytes of the log of one step, before compression. */
+  stepLogBytes: number;
+  /** As `JournalUse.logStored` counts. */
+  buildLogBytes: number;
+}
+
+/** What the row of a chunk takes besides its bytes: header, columns, its entry in the index. */
+export const CHUNK_ROW_BYTES = 128;
 
 interface ChunkRow {
   build: number;
@@ -76,13 +109,22 @@ interface StepPatch {
 interface BuildPatch {
   build: number;
   startedAt?: Date;
-  properties?: Record<string, string>;
+  /** Name and value, in the order in which they were set. */
+  properties?: [string, string][];
+}
+
+/** How far an attempt is, and what that has used. */
+export interface LeasePatch extends JournalUse {
+  build: number;
+  seq: number;
 }
 
 /** What becomes of the records of one attempt that came from one worker. */
 export type Outcome =
   | { type: 'committed' | 'gap'; build: number; epoch: number; seq: number }
-  | { type: 'finished' | 'taken'; build: number; epoch: number }
+  | { type: 'finished'; build: number; epoch: number }
+  /** `reason`: it was ended just now, by this. */
+  | { type: 'taken'; build: number; epoch: number; reason?: Reason }
   /** None of ours can send this. */
   | { type: 'corrupt'; build: number; epoch: number; problem: string };
 
@@ -91,7 +133,7 @@ export interface Ingest {
   payload: Uint8Array[];
   steps: StepPatch[];
   builds: BuildPatch[];
-  seqs: { build: number; seq: number }[];
+  seqs: LeasePatch[];
   endings: Ending[];
   events: NewEvent[];
   /** With the item that brought it about last; at most one of a type for each attempt and worker. */
@@ -102,8 +144,9 @@ export function ingest(
   items: readonly IngestItem[],
   leases: readonly LeaseRow[],
   now: Date,
+  bounds: JournalBounds,
 ): Ingest {
-  const batch = new Batch(now);
+  const batch = new Batch(now, bounds);
   const attempts = new Map(leases.map((lease) => [lease.build, new AttemptTurn(batch, lease)]));
   for (const item of items) {
     const { build, epoch } = item.record;
@@ -121,13 +164,16 @@ class Batch {
   readonly payload: Uint8Array[] = [];
   readonly steps: StepPatch[] = [];
   readonly builds: BuildPatch[] = [];
-  readonly seqs: { build: number; seq: number }[] = [];
+  readonly seqs: LeasePatch[] = [];
   readonly endings: Ending[] = [];
   readonly events: NewEvent[] = [];
   readonly #outcomes = new Map<string, { item: IngestItem; outcome: Outcome }>();
   #bytes = 0;
 
-  constructor(readonly now: Date) {}
+  constructor(
+    readonly now: Date,
+    readonly bounds: JournalBounds,
+  ) {}
 
   say(item: IngestItem, outcome: Outcome): void {
     const key = `${item.workerId} ${outcome.build} ${outcome.epoch} ${outcome.type}`;
@@ -147,24 +193,42 @@ class Batch {
   }
 }
 
+/** A step as the batch makes it. */
+interface StepTurn extends StepPatch {
+  name: string;
+  kind: string;
+  touched: boolean;
+  /** Its end was told: nothing of it changes any more. */
+  ended: boolean;
+}
+
+/** A record that is not applied: it ends the attempt with this. */
+interface Refusal {
+  reason: Reason;
+}
+
 /** One attempt's records in this batch. */
 class AttemptTurn {
-  readonly #steps: Map<number, StepPatch & { name: string; kind: string; touched: boolean }>;
+  readonly #steps: Map<number, StepTurn>;
+  readonly #used: JournalUse;
   #patch: BuildPatch | undefined;
   #seq: number;
   #finished = false;
   #problem: string | undefined;
+  /** Why it was ended before its own end. */
+  #over: Reason | undefined;
 
   constructor(
     private readonly batch: Batch,
     private readonly lease: LeaseRow,
   ) {
     this.#seq = lease.seq;
+    this.#used = { ...lease.used };
     const { build } = lease;
     this.#steps = new Map(
-      (lease.steps ?? []).map(([index, name, kind, logBytes, logLines]) => [
+      (lease.steps ?? []).map(([index, name, kind, logBytes, logLines, ended]) => [
         index,
-        { build, index, name, kind, logBytes, logLines, touched: false },
+        { build, index, name, kind, logBytes, logLines, ended, touched: false },
       ]),
     );
   }
@@ -178,7 +242,7 @@ class AttemptTurn {
     const { build, epoch } = record;
     // What stands behind the end, or behind what is corrupt, is nothing; but who sends it may have come back on
     // another connection meanwhile, and shall be told on that.
-    if (this.#problem !== undefined) return this.#tell(item);
+    if (this.#problem !== undefined || this.#over) return this.#tell(item);
     if (this.#finished && record.seq > this.#seq) return;
     if (record.seq > this.#seq + 1) {
       this.batch.say(item, { type: 'gap', build, epoch, seq: this.#seq });
@@ -186,10 +250,9 @@ class AttemptTurn {
     }
     if (record.seq === this.#seq + 1) {
       const problem = 'kind' in record ? this.#chunk(record, item.checked) : this.#event(record);
-      if (problem !== undefined) {
-        this.#problem = problem;
-        return this.#tell(item);
-      }
+      if (typeof problem === 'string') this.#problem = problem;
+      else if (problem) this.#end(problem.reason);
+      if (problem !== undefined) return this.#tell(item);
       this.#seq = record.seq;
     }
     this.#tell(item);
@@ -199,6 +262,8 @@ class AttemptTurn {
     const { build, epoch } = item.record;
     if (this.#problem !== undefined)
       return this.batch.say(item, { type: 'corrupt', build, epoch, problem: this.#problem });
+    if (this.#over)
+      return this.batch.say(item, { type: 'taken', build, epoch, reason: this.#over });
     this.batch.say(item, { type: 'committed', build, epoch, seq: this.#seq });
     if (this.#finished) this.batch.say(item, { type: 'finished', build, epoch });
   }
@@ -206,10 +271,26 @@ class AttemptTurn {
   /** Hands what came together to the batch. */
   end(): void {
     const { build, seq } = this.lease;
-    for (const { touched, name: _name, kind: _kind, ...patch } of this.#steps.values())
+    for (const {
+      touched,
+      name: _name,
+      kind: _kind,
+      ended: _ended,
+      ...patch
+    } of this.#steps.values())
       if (touched) this.batch.steps.push(patch);
     if (this.#patch) this.batch.builds.push(this.#patch);
-    if (this.#seq > seq && !this.#finished) this.batch.seqs.push({ build, seq: this.#seq });
+    if (this.#seq > seq && !this.#finished)
+      this.batch.seqs.push({ build, seq: this.#seq, ...this.#used });
+  }
+
+  /** Ends the attempt: what was applied so far stays. */
+  #end(reason: Reason): void {
+    const { cancel, lost: _lost, ...lease } = this.lease;
+    const { result } = REASONS[reason.code as ReasonCode];
+    this.batch.endings.push({ ...lease, cancel: cancel?.reason, result, reason, counted: true });
+    this.#finished = true;
+    this.#over = reason;
   }
 
   #step(index: number) {
@@ -226,13 +307,20 @@ class AttemptTurn {
     );
   }
 
-  #chunk(frame: LogFrame, checked: CheckedChunk | undefined): string | undefined {
+  #chunk(frame: LogFrame, checked: CheckedChunk | undefined): string | Refusal | undefined {
     if (!checked || 'problem' in checked) return checked?.problem ?? 'a chunk was not checked';
     const step = this.#step(frame.step);
     if (!step) return `build ${frame.build} has no step ${frame.step}`;
+    if (step.ended) return `the log of step ${frame.step} has ended`;
     if (frame.offset !== step.logBytes)
       return `a chunk begins at ${frame.offset}, the log of step ${frame.step} ends at ${step.logBytes}`;
     const { build, seq, offset, length, crc32: crc } = frame;
+    const { stepLogBytes, buildLogBytes } = this.batch.bounds;
+    if (offset + length > stepLogBytes)
+      return tooMuch(`step ${quoted(step.name)} wrote more than ${stepLogBytes} bytes of output`);
+    this.#used.logStored += frame.payload.length + CHUNK_ROW_BYTES;
+    if (this.#used.logStored > buildLogBytes)
+      return tooMuch(`its logs take more than ${buildLogBytes} bytes of the master's database`);
     const stream = STREAMS.indexOf(frame.stream);
     const at = this.#at(frame.atMs);
     const line = step.logLines;
@@ -245,23 +333,24 @@ class AttemptTurn {
     return undefined;
   }
 
-  #event({ event, atMs, build }: JournalEvent): string | undefined {
+  #event({ event, atMs, build }: JournalEvent): string | Refusal | undefined {
     const at = this.#at(atMs);
+    const { eventsPerBuild } = this.batch.bounds;
+    this.#used.events += 1;
+    // Its end is always taken.
+    if (this.#used.events > eventsPerBuild && event.kind !== 'build.finished')
+      return overBound(`the build told of more than ${eventsPerBuild} events`);
     switch (event.kind) {
       case 'build.started':
         this.#patch = { ...this.#patch, build, startedAt: at };
         this.#say('build.started', {});
         return undefined;
-      case 'property.set': {
-        const { name, value } = event;
-        const properties = { ...this.#patch?.properties, [name]: value };
-        this.#patch = { ...this.#patch, build, properties };
-        this.#say('property.set', { name, value });
-        return undefined;
-      }
+      case 'property.set':
+        return this.#property(event.name, event.value);
       case 'step.started': {
         const step = this.#step(event.step);
         if (!step) return `build ${build} has no step ${event.step}`;
+        if (step.ended) return `step ${event.step} has ended`;
         Object.assign(step, { state: 'running', startedAt: at });
         this.#say('step.started', { step: event.step, name: step.name, kind: step.kind });
         return undefined;
@@ -281,6 +370,22 @@ class AttemptTurn {
     }
   }
 
+  #property(name: string, value: string): Refusal | undefined {
+    const { propertiesPerBuild, propertyBytesPerBuild } = this.batch.bounds;
+    this.#used.properties += 1;
+    this.#used.propertyBytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+    if (this.#used.properties > propertiesPerBuild)
+      return overBound(`the build set more than ${propertiesPerBuild} properties`);
+    if (this.#used.propertyBytes > propertyBytesPerBuild)
+      return overBound(`the build set properties of more than ${propertyBytesPerBuild} bytes`);
+    const { build } = this.lease;
+    const patch = (this.#patch ??= { build });
+    // A list of pairs: a name may be one that objects have of their own.
+    (patch.properties ??= []).push([name, value]);
+    this.#say('property.set', { name, value });
+    return undefined;
+  }
+
   #stepFinished(
     event: Extract<BuildEvent, { kind: 'step.finished' }>,
     build: number,
@@ -288,19 +393,20 @@ class AttemptTurn {
   ): string | undefined {
     const step = this.#step(event.step);
     if (!step) return `build ${build} has no step ${event.step}`;
+    if (step.ended) return `step ${event.step} has ended`;
     const { result, reason, exitCode, log } = event;
     if (log.bytes !== step.logBytes)
       return `the log of step ${event.step} has ${log.bytes} bytes there and ${step.logBytes} here`;
     const logSha256 = log.sha256 as Record<string, string>;
-    // What a second end of a step leaves out stays as it is, be it in this batch or in the next.
     Object.assign(step, {
+      ended: true,
       state: 'finished',
       result,
-      reason: reason ?? step.reason,
-      exitCode: exitCode ?? step.exitCode,
+      reason,
+      exitCode,
       finishedAt: at,
       logSha256,
-    } satisfies Partial<StepPatch>);
+    } satisfies Partial<StepTurn>);
     const { name } = step;
     this.#say('step.finished', { step: event.step, name, result, exitCode, reason });
     return undefined;
@@ -311,3 +417,6 @@ class AttemptTurn {
     this.batch.events.push({ kind, builder, build, request, worker, data });
   }
 }
+
+const tooMuch = (what: string): Refusal => ({ reason: reasonOf('output-limit', what) });
+const overBound = (what: string): Refusal => ({ reason: reasonOf('journal-limit', what) });

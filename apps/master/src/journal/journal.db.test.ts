@@ -4,14 +4,28 @@ import type { BuildEvent, JournalEvent, LogFrame } from '@impgem/protocol';
 import type { Claimant } from '../scheduling/index.js';
 import { TestFarm, until } from '../scheduling/testing.js';
 import { commitBatch } from './commit.js';
-import { Journal, type JournalSource } from './journal.js';
+import { LIMITS, MasterConfig, withConfig } from '../platform/index.js';
+import { Journal } from './journal.js';
+import type { JournalSource } from './pending.js';
 import type { Outcome } from './ingest.js';
+
+/** Small bounds, to meet them soon. */
+const CONFIG = withConfig(new MasterConfig(), {
+  limits: {
+    ...LIMITS,
+    eventsPerBuild: 20,
+    propertiesPerBuild: 5,
+    propertyBytesPerBuild: 300,
+    stepLogBytes: 1000,
+    buildLogBytes: 2000,
+  },
+});
 
 let farm: TestFarm;
 let journal: Journal;
 beforeAll(async () => {
   farm = await TestFarm.open();
-  journal = new Journal(farm.db, farm.events);
+  journal = new Journal(farm.db, farm.events, farm.leases, CONFIG);
 });
 afterAll(async () => {
   await journal?.beforeApplicationShutdown();
@@ -88,12 +102,24 @@ async function running(steps = ['one', 'two']): Promise<Source & { request: numb
 }
 
 const end = (bytes: number) => ({ bytes, sha256: { stdout: 'ab'.repeat(32) } });
+const finished = (more: object) => ({
+  kind: 'step.finished',
+  step: 0,
+  result: 'success',
+  log: end(0),
+  ...more,
+});
+const property = (name: string, value: string) => ({ kind: 'property.set', name, value });
 const chunks = (build: number) =>
   farm.db.query(
     `SELECT step, byte_offset AS "offset", seq, stream, length, first_line AS line, data
      FROM log_chunks WHERE build_id = $1 ORDER BY step, byte_offset`,
     [build],
   );
+
+const many = (source: Source, count: number, event: (n: number) => object) => {
+  for (let n = 1; n <= count; n++) source.event(n, event(n));
+};
 
 describe('the journal', () => {
   it('takes a record that waited for one of another master', async () => {
@@ -281,14 +307,166 @@ describe('the journal', () => {
     expect(await source.settled()).toEqual([source.ref('committed', 1)]);
   });
 
-  it('does not let one build that cannot be stored hold up the others', async () => {
+  it.each<[string, (source: Source) => void]>([
+    ['a text with NUL', (bad) => bad.event(2, { kind: 'property.set', name: 'x', value: 'a\0b' })],
+    [
+      'half a character',
+      (bad) => bad.event(2, { kind: 'property.set', name: 'x', value: '\uD800' }),
+    ],
+    ['a number above its column', (bad) => bad.event(2, finished({ exitCode: 2 ** 40 }))],
+    [
+      'a reason with NUL',
+      (bad) =>
+        bad.event(2, {
+          kind: 'build.finished',
+          result: 'failure',
+          reason: { code: 'x', message: '\0' },
+        }),
+    ],
+  ])('gives up a build that tells %s, with a reason, and no other one', async (_, tell) => {
     const bad = await running();
     const good = await running();
-    // Postgres cannot store NUL in text.
-    bad.event(1, { kind: 'property.set', name: 'x', value: 'a\0b' });
+    bad.event(1, { kind: 'build.started' });
+    tell(bad);
+    bad.event(3, { kind: 'step.started', step: 0 });
     good.event(1, { kind: 'build.started' });
     expect(await good.settled()).toEqual([good.ref('committed', 1)]);
-    await bad.settled();
-    expect(bad.failures).toBe(1);
+    const told = await bad.settled();
+    expect(told).toContainEqual({
+      ...bad.ref('taken'),
+      reason: {
+        code: 'unstorable',
+        message: expect.stringMatching(/^record 2 of the build \([a-z.]+\): /),
+      },
+    });
+    expect(bad.failures).toBe(0);
+    const state = { state: 'finished', result: 'exception', reason: { code: 'unstorable' } };
+    expect(await farm.build(bad.build)).toMatchObject(state);
+    expect(await farm.request(bad.request)).toMatchObject({ state: 'finished' });
+    // What came before it stays.
+    expect(await farm.kinds(bad.build)).toContain('build.started');
+  });
+
+  it('leaves builds alone for an error that is not of what they tell', async () => {
+    const source = await running();
+    await farm.db.query('ALTER TABLE steps RENAME TO steps_away');
+    source.event(1, { kind: 'build.started' });
+    await source.settled();
+    await farm.db.query('ALTER TABLE steps_away RENAME TO steps');
+    expect(source.failures).toBe(1);
+    expect(await farm.build(source.build)).toMatchObject({ state: 'running' });
+  });
+
+  it.each<[string, string, RegExp, (source: Source) => void]>([
+    [
+      'properties',
+      'journal-limit',
+      /more than 5 properties/,
+      (bad) => many(bad, 6, (n) => property(`p${n}`, 'x')),
+    ],
+    [
+      'one property again and again',
+      'journal-limit',
+      /more than 5 properties/,
+      (bad) => many(bad, 6, () => property('p', 'x')),
+    ],
+    [
+      'big properties',
+      'journal-limit',
+      /more than 300 bytes/,
+      (bad) => many(bad, 2, (n) => property(`p${n}`, '€'.repeat(60))),
+    ],
+    [
+      'events',
+      'journal-limit',
+      /more than 20 events/,
+      (bad) => many(bad, 21, () => ({ kind: 'build.started' })),
+    ],
+    [
+      'output of a step',
+      'output-limit',
+      /"one" wrote more than 1000 bytes/,
+      (bad) => bad.chunk(1, 'x'.repeat(1001)),
+    ],
+    [
+      'output in little pieces',
+      'output-limit',
+      /more than 2000 bytes/,
+      (bad) => Array.from({ length: 20 }, (_, n) => bad.chunk(n + 1, 'x', n)),
+    ],
+  ])(
+    'ends a build that tells of too many %s, whatever the batches',
+    async (_, code, message, tell) => {
+      const bad = await running();
+      const good = await running();
+      tell(bad);
+      good.event(1, { kind: 'build.started' });
+      const reason = { code, message: expect.stringMatching(message) };
+      expect((await bad.settled()).at(-1)).toEqual({ ...bad.ref('taken'), reason });
+      expect(await good.settled()).toEqual([good.ref('committed', 1)]);
+      expect(await farm.build(bad.build)).toMatchObject({
+        state: 'finished',
+        result: 'failure',
+        reason,
+      });
+    },
+  );
+
+  it('counts what an attempt used from batch to batch, and takes its end all the same', async () => {
+    const source = await running();
+    for (let n = 1; n <= 20; n++) {
+      source.event(n, { kind: 'step.started', step: 0 });
+      if (n % 7 === 0) await source.settled();
+    }
+    await source.settled();
+    source.event(21, { kind: 'build.finished', result: 'success' });
+    expect((await source.settled()).at(-1)).toEqual(source.ref('finished'));
+    const other = await running();
+    for (let n = 1; n <= 5; n++) {
+      other.event(n, property(`p${n}`, 'x'));
+      await other.settled();
+    }
+    other.event(6, property('p6', 'x'));
+    expect(await other.settled()).toMatchObject([{ type: 'taken' }]);
+  });
+
+  it('takes names of properties that objects have of their own', async () => {
+    const source = await running();
+    source.event(1, property('__proto__', 'a'));
+    source.event(2, property('constructor', 'b'));
+    source.event(3, property('constructor', 'c'));
+    await source.settled();
+    const { properties } = await farm.row<{ properties: string }>(
+      'SELECT properties::text AS properties FROM builds WHERE id = $1',
+      source.build,
+    );
+    expect(properties).toBe('{"__proto__": "a", "constructor": "c"}');
+  });
+
+  it('takes nothing more of a step that has ended', async () => {
+    const sent: ((source: Source, seq: number) => void)[] = [
+      (source, seq) => source.chunk(seq, 'late', 3),
+      (source, seq) => source.event(seq, finished({ log: end(3) })),
+      (source, seq) => source.event(seq, { kind: 'step.started', step: 0 }),
+    ];
+    for (const [apart, late] of sent.flatMap((late) => [
+      [true, late] as const,
+      [false, late] as const,
+    ])) {
+      const source = await running();
+      source.chunk(1, 'abc');
+      source.event(2, finished({ log: end(3) }));
+      if (apart) await source.settled();
+      late(source, 3);
+      expect((await source.settled()).at(-1)).toMatchObject({
+        type: 'corrupt',
+        problem: expect.stringContaining('has ended'),
+      });
+      const row = await farm.row(
+        'SELECT log_bytes, log_sha256 FROM steps WHERE build_id = $1 AND index = 0',
+        source.build,
+      );
+      expect(row).toEqual(apart ? { log_bytes: 3, log_sha256: end(3).sha256 } : expect.anything());
+    }
   });
 });

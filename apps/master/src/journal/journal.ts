@@ -1,23 +1,15 @@
 import { Injectable, type BeforeApplicationShutdown, type OnModuleDestroy } from '@nestjs/common';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { fullJitter } from '@impgem/kit';
-import { Gauge, Histogram, register } from 'prom-client';
+import { reasonOf } from '@impgem/protocol';
+import { Counter, Gauge, Histogram, register } from 'prom-client';
 import { Events } from '../events/index.js';
-import { Database, isOutage, logger } from '../platform/index.js';
-import { checkChunk, type CheckedChunk } from './chunk.js';
+import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
+import { Leases } from '../scheduling/index.js';
+import { checkChunk } from './chunk.js';
 import { commitBatch } from './commit.js';
 import type { IngestItem, JournalRecord, Outcome } from './ingest.js';
-
-/** Where records come from, and where their fate is told. */
-export interface JournalSource {
-  readonly worker: { id: string; name: string };
-  /** Called after the commit; also for what was not applied. Must not throw. */
-  outcome(outcome: Outcome): void;
-  /** The records can be neither stored nor refused: a bug of ours. The worker shall come back later. */
-  failed(): void;
-  /** So many bytes are pending no more. */
-  drained(bytes: number): void;
-}
+import { PendingRecords, type JournalSource, type Pending } from './pending.js';
 
 /** Uncommitted bytes of all workers, above which sources are to stop reading. */
 export const PENDING_LIMIT = 64 * 1024 * 1024;
@@ -29,14 +21,6 @@ const RECORD_BYTES = 512;
 const RETRY = { baseMs: 100, capMs: 2000 };
 const CONFLICT_RETRIES = 5;
 
-interface Pending {
-  source: JournalSource;
-  record: JournalRecord;
-  bytes: number;
-  since: number;
-  checked: CheckedChunk | undefined;
-}
-
 const log = logger('journal');
 
 /**
@@ -46,8 +30,7 @@ const log = logger('journal');
  */
 @Injectable()
 export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
-  #queue: Pending[] = [];
-  #pendingBytes = 0;
+  readonly #pending = new PendingRecords();
   #draining: Promise<void> | undefined;
   readonly #stop = new AbortController();
   readonly #lag = commitHistogram();
@@ -55,23 +38,26 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
   constructor(
     private readonly db: Database,
     private readonly events: Events,
+    private readonly leases: Leases,
+    private readonly config: MasterConfig,
   ) {
-    pendingGauge(() => this.#pendingBytes);
+    pendingGauge(() => this.#pending.bytes);
   }
 
   /** Bytes that are not committed, of all sources. */
   get pendingBytes(): number {
-    return this.#pendingBytes;
+    return this.#pending.bytes;
   }
 
-  /** Takes a record; returns what it adds to the pending bytes. */
-  append(source: JournalSource, record: JournalRecord): number {
-    const bytes = RECORD_BYTES + ('kind' in record ? record.payload.length : 0);
+  /**
+   * Takes a record; returns what it adds to the pending bytes. `size` is what it takes in memory, if the caller knows.
+   */
+  append(source: JournalSource, record: JournalRecord, size = sizeOf(record)): number {
+    const bytes = RECORD_BYTES + size;
     // Checked while the commit before it runs.
     const checked = 'kind' in record ? checkChunk(record) : undefined;
-    this.#queue.push({ source, record, bytes, since: performance.now(), checked });
-    this.#pendingBytes += bytes;
-    this.#draining ??= this.#drain().finally(() => (this.#draining = undefined));
+    this.#pending.add({ source, record, bytes, since: performance.now(), checked });
+    this.#draining ??= this.#drain();
     return bytes;
   }
 
@@ -86,41 +72,48 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
   }
 
   async #drain(): Promise<void> {
-    while (this.#queue.length > 0 && !this.#stop.signal.aborted) {
+    while (!this.#pending.isEmpty && !this.#stop.signal.aborted) {
       // Frames of the same turn of the event loop come along.
       await setImmediate();
-      const batch = this.#take();
+      const batch = this.#pending.take({ bytes: BATCH_BYTES, records: BATCH_RECORDS });
       try {
         await this.#commit(batch);
       } catch (err) {
         log.error({ err }, 'an error of the master; the workers of a batch send it again');
         failSources(batch);
       }
-      this.#settle(batch);
+      this.#pending.settle(batch);
     }
+    // In the same turn as the last look, so that no record falls between.
+    this.#draining = undefined;
   }
 
-  #take(): Pending[] {
-    let bytes = 0;
-    let count = 0;
-    for (const item of this.#queue) {
-      if (count > 0 && (bytes + item.bytes > BATCH_BYTES || count >= BATCH_RECORDS)) break;
-      bytes += item.bytes;
-      count += 1;
-    }
-    return this.#queue.splice(0, count);
-  }
-
-  /** Commits, again and again while the database is away. */
   async #commit(batch: readonly Pending[]): Promise<void> {
+    let spoiled: { error: unknown } | undefined;
+    await this.#insist(
+      batch,
+      async () => this.#tell(batch, await this.#once(batch)),
+      (error) => (spoiled = { error }),
+    );
+    if (spoiled) await this.#isolate(batch, spoiled.error);
+  }
+
+  /** Again and again while the database is away. What else fails is for `failed`, or the sources are told. */
+  async #insist(
+    batch: readonly Pending[],
+    act: () => Promise<void>,
+    failed: (error: unknown) => void = (err) => {
+      log.error({ err, build: batch[0]?.record.build }, 'cannot store records of a build');
+      failSources(batch);
+    },
+  ): Promise<void> {
     let conflicts = 0;
     for (let attempt = 0; !this.#stop.signal.aborted; attempt++) {
       try {
-        this.#tell(batch, await this.#once(batch));
-        return;
+        return await act();
       } catch (error) {
         const retry = isOutage(error) || (isConflict(error) && conflicts++ < CONFLICT_RETRIES);
-        if (!retry) return this.#isolate(batch, error);
+        if (!retry) return failed(error);
         if (attempt === 0) log.warn({ err: error }, 'cannot commit; trying again');
         await setTimeout(fullJitter(attempt, RETRY), undefined, {
           signal: this.#stop.signal,
@@ -136,34 +129,53 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
       checked,
     }));
     return this.db.transaction(async (tx) => {
-      const outcomes = await commitBatch(tx, this.events, items);
-      return outcomes.map(({ item, outcome }) => ({ index: items.indexOf(item), outcome }));
+      const outcomes = await commitBatch(tx, this.events, items, this.config.limits);
+      const places = new Map(items.map((item, index) => [item, index]));
+      return outcomes.map(({ item, outcome }) => ({ index: places.get(item) ?? -1, outcome }));
     });
   }
 
-  /** One build's records spoil the batch: they must not hold up the others'. */
+  /** The records of one build spoil the batch: they must not hold up the others', nor be sent for ever. */
   async #isolate(batch: readonly Pending[], error: unknown): Promise<void> {
-    const builds = groupByBuild(batch);
-    if (builds.size > 1) {
-      for (const part of builds.values()) await this.#commit(part);
-      return;
+    const [first] = batch;
+    if (first && batch.length === 1) return this.#giveUp(first, error);
+    for (const half of halves(batch)) await this.#commit(half);
+  }
+
+  /** A record that the database will never take ends its attempt, and no other one. */
+  async #giveUp(item: Pending, error: unknown): Promise<void> {
+    const { source, record } = item;
+    const { build, epoch, seq } = record;
+    log.error({ err: error, build, seq, worker: source.worker.name }, 'cannot store a record');
+    if (!isOfRecord(error)) return source.failed();
+    const what = 'kind' in record ? 'a log chunk' : record.event.kind;
+    const why = error instanceof Error ? error.message : String(error);
+    // In the letters that any database has.
+    const text = `record ${seq} of the build (${what}): ${why}`.replace(/[^ -~]/g, '?');
+    const reason = reasonOf('unstorable', text);
+    await this.#insist([item], async () => {
+      await this.db.transaction((tx) => this.leases.end(tx, { build, epoch }, reason));
+      this.#outcome(item, { type: 'taken', build, epoch, reason });
+    });
+  }
+
+  #outcome({ source }: Pending, outcome: Outcome): void {
+    if (outcome.type === 'taken' && outcome.reason) {
+      const { build, epoch, reason } = outcome;
+      log.warn({ build, epoch, worker: source.worker.name, reason }, 'ended a build');
+      ended.inc({ reason: reason.code });
     }
-    log.error({ err: error, build: batch[0]?.record.build }, 'cannot store records of a build');
-    failSources(batch);
+    source.outcome(outcome);
   }
 
   #tell(batch: readonly Pending[], outcomes: { index: number; outcome: Outcome }[]): void {
-    for (const { index, outcome } of outcomes) batch[index]?.source.outcome(outcome);
+    for (const { index, outcome } of outcomes) {
+      const item = batch[index];
+      if (item) this.#outcome(item, outcome);
+    }
     const now = performance.now();
     const oldest = batch[0];
     if (oldest) this.#lag.observe((now - oldest.since) / 1000);
-  }
-
-  #settle(batch: readonly Pending[]): void {
-    const bytes = new Map<JournalSource, number>();
-    for (const item of batch) bytes.set(item.source, (bytes.get(item.source) ?? 0) + item.bytes);
-    for (const count of bytes.values()) this.#pendingBytes -= count;
-    for (const [source, count] of bytes) source.drained(count);
   }
 }
 
@@ -177,15 +189,41 @@ function isConflict(error: unknown): boolean {
   return code === '40P01' || code === '40001';
 }
 
-function groupByBuild(batch: readonly Pending[]): Map<number, Pending[]> {
-  const groups = new Map<number, Pending[]>();
-  for (const item of batch) {
-    const group = groups.get(item.record.build);
-    if (group) group.push(item);
-    else groups.set(item.record.build, [item]);
-  }
-  return groups;
+/**
+ * Whether the error can be of the record itself: data that the database does not take (classes 22, 23 and 54), or an
+ * error of ours. Everything else is of the database, whatever it is asked to store.
+ */
+function isOfRecord(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  const state = typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code.slice(0, 2) : '';
+  return state === '' || ['22', '23', '54'].includes(state);
 }
+
+/** Half of the builds and the other half; the first half of the records and the other, when all are of one build. */
+function halves(batch: readonly Pending[]): Pending[][] {
+  const builds = [...new Set(batch.map(({ record }) => record.build))];
+  if (builds.length === 1) {
+    const middle = batch.length >> 1;
+    return [batch.slice(0, middle), batch.slice(middle)];
+  }
+  const first = new Set(builds.slice(0, builds.length >> 1));
+  return [
+    batch.filter(({ record }) => first.has(record.build)),
+    batch.filter(({ record }) => !first.has(record.build)),
+  ];
+}
+
+/** In memory: text has two bytes for a character, at most, and each value some of its own. */
+function sizeOf(record: JournalRecord): number {
+  if ('kind' in record) return record.payload.length;
+  return 2 * JSON.stringify(record.event).length;
+}
+
+const ended = new Counter({
+  name: 'impgem_builds_ended_by_bound_total',
+  help: 'Builds that the master ended since they told of too much, or of what cannot be stored, by reason',
+  labelNames: ['reason'],
+});
 
 const PENDING_METRIC = 'impgem_journal_pending_bytes';
 const LAG_METRIC = 'impgem_journal_commit_seconds';

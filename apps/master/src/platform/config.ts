@@ -93,6 +93,15 @@ export interface Limits {
   artifactsPerBuild: number;
   /** An upgrade, until it is a WebSocket. */
   upgradeMs: number;
+  /** Events that a build tells of, log chunks apart. A plan has 1000 steps at the most, with two each. */
+  eventsPerBuild: number;
+  /** Properties that a build sets, and the bytes of their names and values. */
+  propertiesPerBuild: number;
+  propertyBytesPerBuild: number;
+  /** The log of one step, bytes. */
+  stepLogBytes: number;
+  /** The logs of one build, bytes as they are stored. */
+  buildLogBytes: number;
   /** How long a graceful stop may take. */
   stopMs: number;
 }
@@ -122,6 +131,11 @@ export const LIMITS: Limits = Object.freeze({
   sessionsPerToken: 50,
   artifactBytes: 16 * 1024 ** 3,
   artifactsPerBuild: 50_000,
+  eventsPerBuild: 5000,
+  propertiesPerBuild: 100,
+  propertyBytesPerBuild: 64 * 1024,
+  stepLogBytes: 2 * GiB,
+  buildLogBytes: 8 * GiB,
   upgradeMs: 15_000,
   stopMs: 20_000,
 });
@@ -172,6 +186,18 @@ export const SETTINGS: Setting[] = [
     default: '1GiB',
   },
   {
+    name: 'IMPGEM_MASTER_STEP_LOG',
+    meaning:
+      "most bytes of output of one step that the master takes; above it the build ends as `failure`. A worker's IMPGEM_STEP_LOG is below, so that it stops the step itself",
+    default: '2GiB',
+  },
+  {
+    name: 'IMPGEM_MASTER_BUILD_LOG',
+    meaning:
+      'most bytes that the logs of one build take in the database, with 128 more for each chunk; above it the build ends as `failure`',
+    default: '8GiB',
+  },
+  {
     name: 'IMPGEM_LOST_AFTER_S',
     meaning: 'seconds of silence after which the builds of a worker are handed to others',
     default: '90',
@@ -183,6 +209,9 @@ export const SETTINGS: Setting[] = [
     default: '600',
   },
 ];
+
+const STEP_LOG = 'IMPGEM_MASTER_STEP_LOG';
+const BUILD_LOG = 'IMPGEM_MASTER_BUILD_LOG';
 
 /** Names of ours belong to the other programs too; only one this near to a setting is taken for a slip. */
 const SLIP = 2;
@@ -222,6 +251,11 @@ export function readConfig(
     problems,
   );
   const minFreeBytes = size('IMPGEM_MASTER_MIN_FREE', get('IMPGEM_MASTER_MIN_FREE'), GiB, problems);
+  const { stepLogBytes, buildLogBytes } = LIMITS;
+  const logs = {
+    stepLogBytes: size(STEP_LOG, get(STEP_LOG), stepLogBytes, problems),
+    buildLogBytes: size(BUILD_LOG, get(BUILD_LOG), buildLogBytes, problems),
+  };
   const host = get('IMPGEM_HOST') ?? '127.0.0.1';
   const tls = readTls(get('IMPGEM_TLS_CERT'), get('IMPGEM_TLS_KEY'), problems);
   const logLevel = get('IMPGEM_LOG_LEVEL') ?? 'info';
@@ -247,7 +281,7 @@ export function readConfig(
     buildGraceMs: buildGrace * 1000,
     heartbeatMs: heartbeatFor(lostAfter * 1000),
     minFreeBytes,
-    limits: LIMITS,
+    limits: Object.freeze({ ...LIMITS, ...logs }),
   });
 }
 

@@ -121,6 +121,25 @@ export class Leases {
     return true;
   }
 
+  /** Ends an attempt for a reason of the master's own; what its worker still sends of it is told so. */
+  async end(
+    tx: Transaction,
+    ref: { build: number; epoch: number },
+    reason: Reason,
+  ): Promise<boolean> {
+    const params = [ref.build, ref.epoch];
+    const [lease] = await tx.query<Lease>(
+      `${LEASES} AND l.build_id = $1 AND l.epoch = $2 ${LOCKED}`,
+      params,
+    );
+    if (!lease) return false;
+    const { result } = REASONS[reason.code as keyof typeof REASONS];
+    const ending = ended(result, reason.code, reason.message)(lease);
+    await this.events.append(tx, closeAttempts(tx, [ending]));
+    tx.send('NOTIFY lease');
+    return true;
+  }
+
   /**
    * Gives back what was claimed for a connection that never got it, since the master did not learn that the claim
    * was committed; `held` is what the connection has. Nothing when there is a newer connection of the worker, whose

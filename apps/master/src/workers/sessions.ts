@@ -4,7 +4,7 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CLOSE, type CloseCode, type Hello, type Refuse } from '@impgem/protocol';
+import { CLOSE, type CloseCode, type Hello, type Reason, type Refuse } from '@impgem/protocol';
 import { Counter, Gauge, register } from 'prom-client';
 import { Access } from '../access/index.js';
 import { ArtifactReceiver } from '../artifacts/index.js';
@@ -22,6 +22,7 @@ import {
   standings,
   vitalsOf,
   type Departure,
+  type Sighting,
 } from './worker-rows.js';
 import type { WorkerSession } from './worker-session.js';
 import { SEEN_FLUSH_MS } from './worker-state.js';
@@ -121,8 +122,16 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   giveBack(session: WorkerSession, { build, epoch, reason }: Refuse): void {
     const { id, name } = session.worker;
     log.info({ build, epoch, worker: name, reason }, 'a worker refused a build');
+    const refuse = async (why: Reason): Promise<void> => {
+      await this.db.transaction((tx) => this.leases.refuse(tx, id, { build, epoch }, why));
+    };
     this.#insist(async () => {
-      await this.db.transaction((tx) => this.leases.refuse(tx, id, { build, epoch }, reason));
+      await refuse(reason).catch((error: unknown) => {
+        if (isOutage(error)) throw error;
+        // It is refused all the same when the words cannot be stored.
+        log.error({ err: error, build, worker: name }, 'cannot store why a build was refused');
+        return refuse({ code: reason.code, message: 'the reason that it gave cannot be stored' });
+      });
     });
   }
 
@@ -291,11 +300,29 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
       ...(session.heartbeat && vitalsOf(session.heartbeat)),
     }));
     try {
-      if (seen.length > 0) await markSeen(this.db, seen);
+      await this.#markSeen(seen);
     } catch (error) {
       if (!isOutage(error)) log.error({ err: error }, 'cannot write down who was heard');
     }
     await this.#depart();
+  }
+
+  /** What one worker says of itself keeps nobody else from being written down as heard. */
+  async #markSeen(seen: readonly Sighting[]): Promise<void> {
+    if (seen.length === 0) return;
+    try {
+      await markSeen(this.db, seen);
+    } catch (error) {
+      if (isOutage(error)) throw error;
+      const [one] = seen;
+      if (one && seen.length === 1) {
+        log.error({ err: error, worker: one.id }, 'cannot write down what a worker says of itself');
+        if ('diskFree' in one) await this.#markSeen([{ id: one.id, silentMs: one.silentMs }]);
+        return;
+      }
+      const middle = seen.length >> 1;
+      for (const half of [seen.slice(0, middle), seen.slice(middle)]) await this.#markSeen(half);
+    }
   }
 
   /** Writes departures down; those that cannot be now are tried again with the next flush. */

@@ -45,6 +45,8 @@ const PENDING_PER_WORKER = 4 * 1024 * 1024;
 const UNSENT_LIMIT = 16 * 1024 * 1024;
 /** What a frame costs besides its payload while it waits: without it, frames without one would wait in any number. */
 const FRAME_BYTES = 512;
+/** What a control frame takes in memory, by its bytes: what is made of it has more than its text. */
+const PARSED = 3;
 
 const log = logger('workers');
 
@@ -58,6 +60,8 @@ export class WorkerSession implements JournalSource, Taker {
   #claimant: Claimant | undefined;
   #pending = 0;
   #paused = false;
+  /** What the frame that is being read takes in memory. */
+  #size = 0;
   /** The process that said hello. */
   process: string | undefined;
   /** The last one of this connection. */
@@ -213,7 +217,7 @@ export class WorkerSession implements JournalSource, Taker {
         log.info({ build, epoch, worker: this.worker.name }, 'build ended');
         return this.#forget(build, epoch);
       case 'taken':
-        return this.taken(build, epoch, STALE);
+        return this.taken(build, epoch, outcome.reason ?? STALE);
       case 'corrupt':
         log.warn({ build, epoch, worker: this.worker.name }, outcome.problem);
         return this.#step({ type: 'malformed', reason: outcome.problem });
@@ -237,6 +241,8 @@ export class WorkerSession implements JournalSource, Taker {
   #receive(data: RawData, isBinary: boolean): void {
     // Once closed, what still comes in is not even parsed.
     if (this.isClosed) return;
+    const { length } = data as Buffer;
+    this.#size = isBinary ? length : PARSED * length;
     this.#step(read(data as Buffer, isBinary));
   }
 
@@ -339,7 +345,7 @@ export class WorkerSession implements JournalSource, Taker {
   }
 
   #append(record: JournalRecord): void {
-    this.#hold(this.serve.journal.append(this, record));
+    this.#hold(this.serve.journal.append(this, record, this.#size));
   }
 
   #hold(bytes: number): void {
@@ -368,7 +374,7 @@ export class WorkerSession implements JournalSource, Taker {
 
   /** Frames of one artifact one after the other, of several side by side. */
   #artifact(item: ArtifactOffer | ArtifactDone | ArtifactFrame): void {
-    const bytes = FRAME_BYTES + ('kind' in item ? item.payload.length : 0);
+    const bytes = FRAME_BYTES + this.#size;
     this.#hold(bytes);
     const key = `${item.build}-${item.epoch}-${item.artifact}`;
     const line = this.#artifacts.get(key) ?? { turn: Promise.resolve(), waiting: 0, acked: 0 };

@@ -6,6 +6,7 @@ import { Retention1764400000000 } from './1764400000000-retention.js';
 import { SmallBlobs1764500000000 } from './1764500000000-small-blobs.js';
 import { Spooled1764600000000 } from './1764600000000-spooled.js';
 import { Standings1764700000000 } from './1764700000000-standings.js';
+import { JournalUse1764800000000 } from './1764800000000-journal-use.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -17,4 +18,5 @@ export const MIGRATIONS = [
   SmallBlobs1764500000000,
   Spooled1764600000000,
   Standings1764700000000,
+  JournalUse1764800000000,
 ];

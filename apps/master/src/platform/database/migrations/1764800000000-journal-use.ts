@@ -1,0 +1,19 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+/** What an attempt has made the farm store, so that it is bounded whichever master takes its records. */
+export class JournalUse1764800000000 implements MigrationInterface {
+  name = 'JournalUse1764800000000';
+
+  async up(query: QueryRunner): Promise<void> {
+    await query.query(`
+      ALTER TABLE leases
+        ADD COLUMN events integer NOT NULL DEFAULT 0,
+        ADD COLUMN properties integer NOT NULL DEFAULT 0,
+        ADD COLUMN property_bytes integer NOT NULL DEFAULT 0,
+        ADD COLUMN log_stored bigint NOT NULL DEFAULT 0`);
+  }
+
+  async down(): Promise<void> {
+    throw new Error('migrations go forward only; restore a backup to go back');
+  }
+}
