@@ -153,16 +153,25 @@ describe('the command line', () => {
     const worker = { running: 1, slots: 2, executor: 'docker', labels: ['big'], version: '0.1.0' };
     const items = [
       { ...worker, name: 'well', state: 'online', lastSeenAt: ago(0) },
+      {
+        ...worker,
+        name: 'bad',
+        state: 'quarantined',
+        lastSeenAt: ago(0),
+        quarantine: { until: '2100-01-01T00:00:00.000Z', strikes: 3, reason: null },
+      },
       { ...worker, name: 'slow', state: 'suspect', lastSeenAt: ago(20) },
       { ...worker, name: 'gone', state: 'lost', lastSeenAt: ago(180) },
     ].map((one) => ({ ...one, diskFree: null, lowDisk: null, spooled: null }));
     master.answers.set('GET /workers', { items, next: null });
-    const { out } = await impgem('workers');
+    const { out, err } = await impgem('workers');
+    expect(out).toMatch(/^bad +quarantined /m);
+    expect(err).toMatch(/^bad is given no builds until 2100-01-01 00:00:00 UTC, after 3 builds/m);
     expect(out).toMatch(/^well +online +1\/2 /m);
     expect(out).toMatch(/^slow +suspect +1\/2 .* [23]\d s ago/m);
     expect(out).toMatch(/^gone +lost +1\/2 .* 3 min ago/m);
     const json = JSON.parse((await impgem('--json', 'workers')).out) as { state: string }[];
-    expect(json.map(({ state }) => state)).toEqual(['online', 'suspect', 'lost']);
+    expect(json.map(({ state }) => state)).toEqual(['online', 'quarantined', 'suspect', 'lost']);
   });
 
   it('tells whose output is behind, when it is much and waited for', async () => {
@@ -177,6 +186,11 @@ describe('the command line', () => {
     master.answers.set('GET /workers', { items, next: null });
     const { err } = await impgem('workers');
     expect(err).toBe('behind has 120.0 MiB of output to send\n');
+  });
+
+  it('gives a worker builds again', async () => {
+    master.answers.set('POST /workers/box/resume', { name: 'box', state: 'online' });
+    expect((await impgem('workers', 'resume', 'box')).err).toBe('box is online\n');
   });
 
   it('shows what to run on a new machine', async () => {

@@ -22,6 +22,7 @@ import { addUp } from './commands/farm-up.js';
 import { addWorkerAdd } from './commands/worker-add.js';
 import { addWorkerList } from './commands/worker-list.js';
 import { addWorkerPrune } from './commands/worker-prune.js';
+import { addWorkerResume } from './commands/worker-resume.js';
 import { addWorkerRevoke } from './commands/worker-revoke.js';
 import { addWorkerRotate } from './commands/worker-rotate.js';
 import { addWorker } from './commands/worker-run.js';
@@ -50,9 +51,9 @@ function createProgram(cli: Cli): Command {
     one(program, cli);
   const workers = program
     .command('workers')
-    .description('list, add, revoke, rotate workers, prune what dead ones left');
-  for (const one of [addWorkerList, addWorkerAdd, addWorkerRevoke, addWorkerRotate, addWorkerPrune])
-    one(workers, cli);
+    .description('list, add, resume, revoke, rotate workers, prune what dead ones left');
+  const ofWorkers = [addWorkerList, addWorkerAdd, addWorkerResume, addWorkerRevoke];
+  for (const one of [...ofWorkers, addWorkerRotate, addWorkerPrune]) one(workers, cli);
   const tokens = program.command('token').description('create, list, revoke API tokens');
   for (const one of [addTokenCreate, addTokenList, addTokenRevoke]) one(tokens, cli);
   addAudit(program, cli);

@@ -85,6 +85,7 @@ const CHANGES: Record<string, [string, () => Promise<unknown>]> = {
   ],
   'POST /api/v1/workers/register': ['worker.register', () => register('one')],
   'POST /api/v1/workers/{name}/rotate': ['worker.rotate', () => ask('POST', '/workers/one/rotate')],
+  'POST /api/v1/workers/{name}/resume': ['worker.resume', () => ask('POST', '/workers/one/resume')],
   'DELETE /api/v1/workers/{name}': ['worker.revoke', () => ask('DELETE', '/workers/one')],
   'POST /api/v1/retention': ['retention.run', () => ask('POST', '/retention', {})],
   'POST /api/v1/build-requests': ['build-request.create', request],

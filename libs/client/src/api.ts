@@ -84,7 +84,8 @@ export interface Worker {
   /** UUID. */
   id: string;
   name: string;
-  state: 'online' | 'suspect' | 'lost' | 'offline' | 'draining' | 'low-disk' | 'revoked';
+  state:
+    'online' | 'quarantined' | 'suspect' | 'lost' | 'offline' | 'draining' | 'low-disk' | 'revoked';
   labels: string[];
   executor: 'docker' | 'host' | 'scripted' | null;
   slots: number;
@@ -102,8 +103,18 @@ export interface Worker {
   engineInodesFree: number | null;
   /** Which disk is below its watermark, so that it is given no work. */
   lowDisk: string | null;
+  /** After several builds in a row that it spoiled or lost; null as long as there is nothing of the kind. */
+  quarantine: Quarantine | null;
   /** Bytes of its output that the master has not got yet, as it last said; null: not known. */
   spooled: number | null;
+}
+/** A worker in quarantine is given no build until then, and after that one at a time until one ends well. */
+export interface Quarantine {
+  until: string;
+  /** Builds in a row. */
+  strikes: number;
+  /** How the last of them ended. */
+  reason: { code: string; message: string } | null;
 }
 /** What `POST /workers/register` and `POST /workers/:id/rotate` answer: `igw_<id>_<secret>`. */
 export interface WorkerCredential {

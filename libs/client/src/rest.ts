@@ -150,6 +150,7 @@ function access({ get, post, remove }: Calls) {
       list: (query: PageQuery = {}) => get<api.Page<api.Worker>>('workers', query),
       get: (name: string) => get<api.Worker>(at`workers/${name}`),
       rotate: (name: string) => post<api.WorkerCredential>(at`workers/${name}/rotate`),
+      resume: (name: string) => post<api.Worker>(at`workers/${name}/resume`),
       revoke: (name: string) => remove(at`workers/${name}`),
     },
   };

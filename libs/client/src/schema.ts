@@ -585,6 +585,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/workers/{name}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End the quarantine of a worker */
+        post: operations["workers_resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/retention": {
         parameters: {
             query?: never;
@@ -1032,12 +1049,27 @@ export interface components {
             /** @description bytes */
             memory: number;
         };
+        QuarantineReasonDto: {
+            code: string;
+            message: string;
+        };
+        QuarantineDto: {
+            /**
+             * Format: date-time
+             * @description until then it is given no build; after that one at a time until one ends well
+             */
+            until: string;
+            /** @description builds in a row that it spoiled or lost */
+            strikes: number;
+            /** @description how the last of them ended */
+            reason: components["schemas"]["QuarantineReasonDto"] | null;
+        };
         WorkerDto: {
             /** Format: uuid */
             id: string;
             name: string;
             /** @enum {string} */
-            state: "online" | "suspect" | "lost" | "offline" | "draining" | "low-disk" | "revoked";
+            state: "online" | "quarantined" | "suspect" | "lost" | "offline" | "draining" | "low-disk" | "revoked";
             labels: string[];
             /** @enum {string|null} */
             executor: "docker" | "host" | "scripted" | null;
@@ -1060,6 +1092,8 @@ export interface components {
             engineInodesFree: number | null;
             /** @description which disk is below its watermark, so that it is given no work */
             lowDisk: string | null;
+            /** @description after several builds in a row that it spoiled or lost */
+            quarantine: components["schemas"]["QuarantineDto"] | null;
             /** @description bytes of output in its spool that are not committed here, as it last said; null when it does not tell */
             spooled: number | null;
         };
@@ -2461,6 +2495,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WorkerCredentialDto"];
+                };
+            };
+            /** @description A problem */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    workers_resume: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerDto"];
                 };
             };
             /** @description A problem */

@@ -1,4 +1,4 @@
-import { every, outputBehind, type Worker } from '@impgem/client';
+import { every, outputBehind, quarantineText, type Worker } from '@impgem/client';
 import type { Command } from 'commander';
 import { connect, type Cli } from '../cli.js';
 import { ago, size, table } from '../terminal.js';
@@ -39,6 +39,8 @@ export function addWorkerList(workers: Command, { terminal }: Cli): void {
       table(terminal, headings, rows);
       for (const { name, lowDisk } of all)
         if (lowDisk !== null) terminal.say(`${name} takes no work: ${lowDisk}`);
+      for (const { name, quarantine } of all)
+        if (quarantine) terminal.say(`${name} ${quarantineText(quarantine)}`);
       for (const worker of all)
         if (outputBehind(worker) > 0)
           terminal.say(`${worker.name} has ${size(outputBehind(worker))} of output to send`);

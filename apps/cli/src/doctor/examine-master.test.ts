@@ -53,6 +53,7 @@ const aWorker = (change: Partial<Worker>): Partial<Worker> => ({
   state: 'online',
   version: '0.1.0',
   lowDisk: null,
+  quarantine: null,
   spooled: null,
   ...change,
 });
@@ -113,6 +114,11 @@ describe('a master that answers', () => {
         aWorker({ name: 'gone', state: 'lost' }),
         aWorker({ name: 'away', state: 'offline' }),
         aWorker({ name: 'ends', state: 'draining' }),
+        aWorker({
+          name: 'bad',
+          state: 'quarantined',
+          quarantine: { until: '2100-01-01T00:00:00.000Z', strikes: 3, reason: null },
+        }),
         aWorker({ name: 'full', state: 'low-disk', lowDisk: '/d has 1 MiB free: make room there' }),
       ],
       next: null,
@@ -122,6 +128,7 @@ describe('a master that answers', () => {
       expect.stringContaining('gone is lost'),
       expect.stringContaining('impgem workers revoke away'),
       expect.stringContaining('ends is draining'),
+      expect.stringMatching(/bad is given no builds until 2100.*impgem workers resume bad/),
       'warn workers: full takes no work: /d has 1 MiB free → make room there',
     ]);
     master.answers.set('GET /workers', { items: [], next: null });

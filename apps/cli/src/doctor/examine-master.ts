@@ -1,6 +1,13 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { every, ProblemError, type About, type Client, type Worker } from '@impgem/client';
+import {
+  every,
+  ProblemError,
+  quarantineText,
+  type About,
+  type Client,
+  type Worker,
+} from '@impgem/client';
 import { findings, type Finding } from '@impgem/kit';
 import type { Connection } from '../cli.js';
 import { VERSION } from '../version.js';
@@ -233,12 +240,19 @@ async function examineWorkers(client: Client, master: string): Promise<Finding[]
   for await (const worker of every((after) =>
     client.workers.list(after === undefined ? {} : { after }),
   )) {
-    const { name, state, lowDisk, version } = worker;
+    const { name, state, lowDisk, version, quarantine } = worker;
     if (state === 'online') online += 1;
     if (state === 'low-disk' && lowDisk !== null) {
       const at = lowDisk.lastIndexOf(': ');
       found.push(warn(`${name} takes no work: ${lowDisk.slice(0, at)}`, lowDisk.slice(at + 2)));
     }
+    if (quarantine)
+      found.push(
+        warn(
+          `${name} ${quarantineText(quarantine)}`,
+          `mend its machine; then: impgem workers resume ${name}`,
+        ),
+      );
     const mend = STATES[state];
     if (mend !== undefined) found.push(warn(`${name} is ${state}`, mend.replace('NAME', name)));
     if (version !== null && version !== master && state === 'online')

@@ -10,6 +10,7 @@ const ROW: WorkerFacts = {
   last_seen_at: ago(10),
   draining: false,
   low_disk: null,
+  quarantined_until: null,
   running: 1,
 };
 
@@ -17,6 +18,14 @@ describe('the state of a worker', () => {
   it.each<[string, Partial<WorkerFacts>, 'suspect' | 'low-disk' | undefined, string]>([
     ['is online while its master hears it', {}, undefined, 'online'],
     ['is draining when it said so', { draining: true }, undefined, 'draining'],
+    ['is in quarantine until then', { quarantined_until: ago(-1) }, undefined, 'quarantined'],
+    ['is online afterwards', { quarantined_until: ago(1) }, undefined, 'online'],
+    [
+      'is offline rather than in quarantine',
+      { quarantined_until: ago(-1), disconnected_at: ago(5), running: 0 },
+      undefined,
+      'offline',
+    ],
     ['is low on disk when it said so', { low_disk: 'full' }, undefined, 'low-disk'],
     [
       'is draining rather than low on disk',

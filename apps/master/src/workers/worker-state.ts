@@ -14,6 +14,8 @@ export interface WorkerFacts {
   last_seen_at: Date | null;
   draining: boolean;
   low_disk: string | null;
+  /** Until when it is given no builds, since it spoiled several. */
+  quarantined_until: Date | null;
   /** Builds it holds. */
   running: number;
 }
@@ -24,10 +26,17 @@ export interface WorkerFacts {
  */
 export function shownState(row: WorkerFacts, now: Date, here?: Condition): Worker['state'] {
   if (row.revoked_at) return 'revoked';
-  if (here) return here;
+  const quarantined = (row.quarantined_until?.getTime() ?? 0) > now.getTime();
+  if (here) return here === 'online' && quarantined ? 'quarantined' : here;
   const silentMs = now.getTime() - (row.last_seen_at?.getTime() ?? 0);
   if (row.connected_at && !row.disconnected_at && silentMs < STALE_MS)
-    return row.draining ? 'draining' : row.low_disk === null ? 'online' : 'low-disk';
+    return row.draining
+      ? 'draining'
+      : row.low_disk !== null
+        ? 'low-disk'
+        : quarantined
+          ? 'quarantined'
+          : 'online';
   if (row.running === 0) return 'offline';
   return silentMs < MASTER_LIMITS.lostMs ? 'suspect' : 'lost';
 }

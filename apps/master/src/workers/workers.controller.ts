@@ -15,6 +15,7 @@ import {
   ApiCreatedResponse,
   ApiNoContentResponse,
   ApiOkResponse,
+  ApiOperation,
   ApiProperty,
   ApiPropertyOptional,
   ApiTags,
@@ -33,6 +34,7 @@ import {
 import type {
   NewRegistrationToken,
   Page,
+  Quarantine,
   RegistrationToken,
   Worker,
   WorkerCredential,
@@ -50,7 +52,16 @@ const LABEL_RULE = {
 };
 /** Room for as many labels as are allowed. */
 const REGISTRATION_BYTES = 8 * 1024;
-const STATES = ['online', 'suspect', 'lost', 'offline', 'draining', 'low-disk', 'revoked'] as const;
+const STATES = [
+  'online',
+  'quarantined',
+  'suspect',
+  'lost',
+  'offline',
+  'draining',
+  'low-disk',
+  'revoked',
+] as const;
 
 export class RegistrationTokenWish {
   @ApiPropertyOptional({ type: 'integer', default: 1, minimum: 1, maximum: 10_000 })
@@ -126,6 +137,27 @@ class WorkerPlatformDto {
   @ApiProperty({ type: 'integer', description: 'bytes' }) memory!: number;
 }
 
+class QuarantineReasonDto {
+  @ApiProperty() code!: string;
+  @ApiProperty() message!: string;
+}
+
+class QuarantineDto implements Quarantine {
+  @ApiProperty({
+    format: 'date-time',
+    description: 'until then it is given no build; after that one at a time until one ends well',
+  })
+  until!: string;
+  @ApiProperty({ type: 'integer', description: 'builds in a row that it spoiled or lost' })
+  strikes!: number;
+  @ApiProperty({
+    type: QuarantineReasonDto,
+    nullable: true,
+    description: 'how the last of them ended',
+  })
+  reason!: QuarantineReasonDto | null;
+}
+
 class WorkerDto implements Worker {
   @ApiProperty({ format: 'uuid' }) id!: string;
   @ApiProperty() name!: string;
@@ -156,6 +188,12 @@ class WorkerDto implements Worker {
     description: 'which disk is below its watermark, so that it is given no work',
   })
   lowDisk!: string | null;
+  @ApiProperty({
+    type: QuarantineDto,
+    nullable: true,
+    description: 'after several builds in a row that it spoiled or lost',
+  })
+  quarantine!: QuarantineDto | null;
   @ApiProperty({
     type: 'integer',
     nullable: true,
@@ -236,6 +274,15 @@ export class WorkersController {
   @ApiOkResponse({ type: WorkerCredentialDto })
   rotate(@Param('name') name: string, @Caller() caller: Caller): Promise<WorkerCredential> {
     return this.workers.rotate(name, caller);
+  }
+
+  @Post(':name/resume')
+  @Requires('admin')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'End the quarantine of a worker' })
+  @ApiOkResponse({ type: WorkerDto })
+  resume(@Param('name') name: string, @Caller() caller: Caller): Promise<Worker> {
+    return this.workers.resume(name, caller);
   }
 
   @Delete(':name')

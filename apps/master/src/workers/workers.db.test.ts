@@ -332,6 +332,34 @@ describe('a connection', () => {
   });
 });
 
+describe('a worker in quarantine', () => {
+  it('is shown with the reason, outlives its connection, and is given builds again by hand', async () => {
+    const credential = await newWorker();
+    await master.database.query(
+      `INSERT INTO worker_standings (worker_id, strikes, until, reason)
+       VALUES ($1, 3, now() + interval '1 hour', '{"code": "engine-error", "message": "no engine"}')`,
+      [credential.id],
+    );
+    const worker = await greeted(credential);
+    worker.send({ type: 'credit', add: 1 });
+    const request = await submit(credential.name);
+    expect(await shown(credential.name)).toMatchObject({
+      state: 'quarantined',
+      quarantine: { strikes: 3, reason: { message: 'no engine' } },
+    });
+    const metrics = await (await master.call('GET', '/metrics')).text();
+    expect(metrics).toMatch(/^impgem_workers_quarantined 1$/m);
+    expect(worker.messages.filter(({ type }) => type === 'assign')).toEqual([]);
+    expect(await ask('POST', `/workers/${credential.name}/resume`)).toMatchObject({
+      state: 'online',
+      quarantine: null,
+    });
+    const { build } = await worker.next('assign');
+    expect(await ask('GET', `/builds/${build}`)).toMatchObject({ request });
+    await expect(ask('POST', '/workers/nobody/resume')).rejects.toThrow('404 not-found');
+  });
+});
+
 describe('a build over the wire', () => {
   it('runs from assign to release', async () => {
     const worker = await running();

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Page, Worker, WorkerCredential } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
+import { QUARANTINE_STRIKES } from '@impgem/protocol';
 import { Audit, mintToken, type Caller } from '../access/index.js';
 import { Events } from '../events/index.js';
 import { Database, pageOf, type PageQuery } from '../platform/index.js';
@@ -23,6 +24,8 @@ interface WorkerRow extends WorkerFacts {
   engine_inodes_free: number | null;
   spooled: number | null;
   registered_at: Date;
+  strikes: number | null;
+  strike_reason: { code: string; message: string } | null;
 }
 
 /** The workers as admins see them. */
@@ -66,6 +69,21 @@ export class Workers {
     });
   }
 
+  /** Gives it work again, whatever it spoiled. Rejects with `not-found`. */
+  async resume(name: string, by: Caller): Promise<Worker> {
+    await this.db.transaction(async (tx) => {
+      const [row] = await tx.query<{ id: string }>(FIND, [named(name)]);
+      if (!row) throw unknown(name);
+      await this.audit.record(tx, by, 'worker.resume', name, { id: row.id });
+      const cleared = await tx.query(CLEAR, [row.id]);
+      if (cleared.length === 0) return;
+      const data = { by: by.actor };
+      await this.events.append(tx, [{ kind: 'worker.cleared', worker: name, data }]);
+      await tx.query('NOTIFY queue');
+    });
+    return this.get(name);
+  }
+
   /** Cuts the worker off and gives its builds to others. Rejects with `not-found`. */
   async revoke(name: string, by: Caller): Promise<void> {
     await this.db.transaction(async (tx) => {
@@ -96,6 +114,11 @@ export class Workers {
       connectedAt: row.disconnected_at ? null : (row.connected_at?.toISOString() ?? null),
       lastSeenAt: seen?.toISOString() ?? null,
       registeredAt: row.registered_at.toISOString(),
+      quarantine: row.quarantined_until && {
+        until: row.quarantined_until.toISOString(),
+        strikes: row.strikes ?? 0,
+        reason: row.strike_reason,
+      },
       ...(here?.heartbeat ? vitalsOf(here.heartbeat) : vitalsOfRow(row)),
     };
   }
@@ -126,11 +149,14 @@ const SELECT = `
   SELECT w.id, w.name, w.labels, w.executor, w.slots, w.version, w.platform, w.draining,
          w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk,
          w.spooled, w.registered_at, w.connected_at, w.disconnected_at, w.last_seen_at, w.revoked_at,
+         CASE WHEN s.strikes >= ${QUARANTINE_STRIKES} THEN s.until END AS quarantined_until, s.strikes,
+         nullif(s.reason, 'null') AS strike_reason,
          (SELECT count(*) FROM leases l WHERE l.worker_id = w.id AND l.lost_at IS NULL) AS running
-  FROM workers w`;
+  FROM workers w LEFT JOIN worker_standings s ON s.worker_id = w.id`;
 const LIST = `${SELECT}
   WHERE w.revoked_at IS NULL AND ($1::text IS NULL OR w.name > $1) ORDER BY w.name LIMIT $2`;
 const GET = `${SELECT} WHERE w.name = $1 ORDER BY w.revoked_at DESC NULLS FIRST LIMIT 1`;
+const CLEAR = 'DELETE FROM worker_standings WHERE worker_id = $1 RETURNING worker_id';
 // Before the leases, like a hello does: the two exclude each other.
 const FIND = `
   SELECT id, (SELECT id FROM farm) AS farm FROM workers

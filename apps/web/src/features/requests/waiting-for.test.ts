@@ -20,6 +20,7 @@ const worker = (rest: Partial<Worker>): Worker => ({
   engineDiskFree: null,
   engineInodesFree: null,
   lowDisk: null,
+  quarantine: null,
   spooled: null,
   ...rest,
 });

@@ -6,10 +6,16 @@ export function waitingFor(
   workers: readonly Worker[],
 ): { text: string; none: boolean } {
   const online = workers.filter(({ state }) => state === 'online');
+  const quarantined = workers.filter(({ state }) => state === 'quarantined');
   const full = workers.filter(({ state }) => state === 'low-disk');
   const able = online.filter((worker) => labels.every((label) => worker.labels.includes(label)));
   if (online.length === 0 && full.length > 0)
     return { text: `No worker takes work: ${full[0]?.name}: ${full[0]?.lowDisk}.`, none: true };
+  if (online.length === 0 && quarantined.length > 0)
+    return {
+      text: `No worker takes work: ${quarantined[0]?.name} is in quarantine, see Workers.`,
+      none: true,
+    };
   if (online.length === 0)
     return { text: 'No worker is connected: start one, or add one.', none: true };
   if (able.length === 0)

@@ -5,7 +5,16 @@ export function newWorkers(before: ReadonlySet<string>, workers: readonly Worker
   return workers.filter((worker) => !before.has(worker.id) && worker.state !== 'revoked');
 }
 
-const ORDER = ['online', 'low-disk', 'draining', 'suspect', 'lost', 'offline', 'revoked'] as const;
+const ORDER = [
+  'online',
+  'quarantined',
+  'low-disk',
+  'draining',
+  'suspect',
+  'lost',
+  'offline',
+  'revoked',
+] as const;
 
 /** Those at work first, revoked ones last; by name within. */
 export function inOrder(workers: readonly Worker[]): Worker[] {

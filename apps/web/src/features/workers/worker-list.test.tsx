@@ -22,6 +22,7 @@ const worker = (name: string, state: Worker['state'], its: Partial<Worker> = {})
   engineDiskFree: null,
   engineInodesFree: null,
   lowDisk: null,
+  quarantine: null,
   spooled: null,
   ...its,
 });
@@ -40,6 +41,19 @@ it.each([
   expect(row?.textContent).toContain('1 of 2');
   // the page says since when, where that is not now
   expect(row?.querySelector('time')).not.toBeNull();
+});
+
+it('shows a quarantine with its reason, and how an admin ends it', () => {
+  const reason = { code: 'engine-error', message: 'no engine' };
+  const quarantine = { until: '2100-01-01T00:00:00.000Z', strikes: 3, reason };
+  const platform = { os: 'linux', arch: 'amd64', hostname: 'h', cpus: 1, memory: 1 };
+  const workers = [worker('bad', 'quarantined', { platform, quarantine })];
+  const { getByText, getByLabelText } = renderInPage(
+    <WorkerTable workers={workers} onRevoke={() => undefined} />,
+  );
+  expect(getByText('quarantined').title).toMatch(/no builds for a while/);
+  expect(getByText(/until 2100-01-01 00:00:00 UTC, after 3 .* no engine/)).toBeTruthy();
+  expect(getByLabelText('Give bad builds again')).toBeTruthy();
 });
 
 it('shows how much output a worker has to send, when it is much and waited for', () => {

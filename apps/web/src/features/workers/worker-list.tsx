@@ -1,4 +1,4 @@
-import { outputBehind, type Worker } from '@impgem/client';
+import { outputBehind, quarantineText, type Worker } from '@impgem/client';
 import { Button, Modal } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
@@ -17,6 +17,7 @@ import styles from './workers.module.css';
 const MEANINGS: Record<Worker['state'], string> = {
   online: 'Connected',
   draining: 'Connected; finishes what it has and takes nothing new',
+  quarantined: 'Connected; given no builds for a while, since it spoiled several in a row',
   'low-disk': 'Connected; takes no work, since a disk is nearly full',
   suspect: 'Silent for a moment; keeps its builds',
   lost: 'Silent for long; its builds are handed out again soon',
@@ -106,23 +107,32 @@ export function WorkerTable({
                 {worker.state === 'online' ? 'now' : <Ago at={worker.lastSeenAt} />}
               </td>
               <td className={table.end}>
-                {onRevoke && worker.state !== 'revoked' && (
-                  <Button
-                    size="compact-sm"
-                    variant="subtle"
-                    color="red"
-                    onClick={() => onRevoke(worker)}
-                    aria-label={`Revoke ${worker.name}`}
-                  >
-                    Revoke
-                  </Button>
-                )}
+                {onRevoke && <Actions worker={worker} onRevoke={onRevoke} />}
               </td>
             </tr>
           ))}
         </tbody>
       </table>
     </div>
+  );
+}
+
+function Actions({ worker, onRevoke }: { worker: Worker; onRevoke: (worker: Worker) => void }) {
+  return (
+    <>
+      {worker.quarantine && <Resume worker={worker} />}
+      {worker.state !== 'revoked' && (
+        <Button
+          size="compact-sm"
+          variant="subtle"
+          color="red"
+          onClick={() => onRevoke(worker)}
+          aria-label={`Revoke ${worker.name}`}
+        >
+          Revoke
+        </Button>
+      )}
+    </>
   );
 }
 
@@ -143,6 +153,9 @@ function Platform({
   return (
     <>
       <div className={table.sub}>{facts.filter(Boolean).join(' · ')}</div>
+      {worker.quarantine && (
+        <div className={table.sub}>It {quarantineText(worker.quarantine)}.</div>
+      )}
       {worker.lowDisk !== null && <div className={table.sub}>{worker.lowDisk}</div>}
       {behind > 0 && <div className={table.sub}>{formatBytes(behind)} of output to send</div>}
     </>
@@ -164,6 +177,28 @@ function Slots({ running, slots }: { running: number; slots: number }) {
         {running} of {slots}
       </span>
     </span>
+  );
+}
+
+function Resume({ worker }: { worker: Worker }) {
+  const queries = useQueryClient();
+  const resume = useMutation({
+    mutationFn: () => api.workers.resume(worker.name),
+    onSettled: () => queries.invalidateQueries({ queryKey: keys.workers }),
+  });
+  return (
+    <>
+      {resume.error && <ProblemAlert error={resume.error} />}
+      <Button
+        size="compact-sm"
+        variant="subtle"
+        loading={resume.isPending}
+        onClick={() => resume.mutate()}
+        aria-label={`Give ${worker.name} builds again`}
+      >
+        Resume
+      </Button>
+    </>
   );
 }
 
