@@ -62,14 +62,23 @@ describe('the code blocks of the README', () => {
       .map(({ line, text }) => `echo "README.md:${line}" >&2\n${text}`)
       .join('\n')
       .replaceAll('127.0.0.1:8010', `127.0.0.1:${port}`);
-    const path = `${join(ROOT, 'node_modules/.bin')}:${process.env['PATH']}`;
     const bash = ['bash', '-euo', 'pipefail', '-c', script];
     // wscat ends when its input does
-    const shell = new Program('README', bash, { PATH: path }, dir, 'pipe');
+    const shell = new Program('README', bash, {}, dir, 'pipe');
     await shell.succeeds(240_000);
     expect(shell.output).toContain('Hello, you');
     expect(shell.output).toContain('"whom":"curl"');
     expect(shell.stdout).toContain('"type":"subscribed"');
     expect(await readdir(join(dir, 'out'))).not.toEqual([]);
+  });
+
+  it('never let a registry say what runs', async () => {
+    const pages = ['README.md', 'docs/operations.md', 'docs/upgrading.md'];
+    for (const page of pages) {
+      const blocks = shellBlocks(await readFile(join(ROOT, page), 'utf8'));
+      expect(
+        blocks.filter(({ text }) => /\b(npx|npm exec|yarn dlx|pnpm dlx)\b/.test(text)),
+      ).toEqual([]);
+    }
   });
 });

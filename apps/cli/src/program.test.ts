@@ -201,7 +201,7 @@ describe('the command line', () => {
     });
     const { out } = await impgem('workers', 'add', 'box');
     expect(out).toBe(
-      `export IMPGEM_MASTER_URL=${url}\nexport IMPGEM_REGISTRATION_TOKEN=igr_a_b\nnpx impgem worker --name box\n`,
+      `export IMPGEM_MASTER_URL=${url}\nexport IMPGEM_REGISTRATION_TOKEN=igr_a_b\nnode apps/cli/bin/impgem.js worker --name box\n`,
     );
   });
 });

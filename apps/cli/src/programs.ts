@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FarmError } from '@impgem/kit';
 
@@ -13,3 +14,7 @@ export function programOf(app: 'master' | 'worker', name = 'main'): string {
 /** A file of the quick start. */
 export const exampleOf = (path: string): string =>
   fileURLToPath(new URL(`../../../examples/quickstart/${path}`, import.meta.url));
+
+/** How this very program is run from the current folder: no name that a registry could serve. */
+export const ownCommand = (): string =>
+  `node ${relative(process.cwd(), fileURLToPath(new URL('../bin/impgem.js', import.meta.url)))}`;

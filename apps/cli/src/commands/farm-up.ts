@@ -14,7 +14,7 @@ import { FarmFolder } from '../up/farm-folder.js';
 import { Kept } from '../up/kept.js';
 import { stopOrphanedDatabase } from '../up/orphaned-database.js';
 import { choosePort } from '../up/port.js';
-import { programOf } from '../programs.js';
+import { ownCommand, programOf } from '../programs.js';
 import { prepareQuickstart, QUICKSTART } from '../up/quickstart.js';
 import { watchRequest } from '../watch/watch-build.js';
 import { viewFor } from '../watch/view-for.js';
@@ -206,7 +206,9 @@ class Up {
     if (artifacts.length === 0) return;
     if (this.options.once) return this.#fetch(client, detail, artifacts);
     say(`fetch ${artifacts.length === 1 ? 'it' : 'them'}, while the farm runs, with`);
-    say(`  npx impgem artifacts ${build.id} --download . ${this.#flags(target.url)}`.trimEnd());
+    say(
+      `  ${ownCommand()} artifacts ${build.id} --download . ${this.#flags(target.url)}`.trimEnd(),
+    );
     say(talk.dim(`  (${titleOf(detail)}: ${target.url}/builds/${build.id})`));
   }
 

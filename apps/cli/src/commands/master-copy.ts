@@ -5,7 +5,7 @@ import { runProgram } from '../up/run-program.js';
 import { named, onlyGiven } from './master-run.js';
 
 /** `impgem backup` and `impgem restore`: the master program itself copies the farm, so no client is needed. */
-export function addBackupAndRestore(program: Command, { exit }: Cli): void {
+export function addBackupAndRestore(program: Command, { terminal, exit }: Cli): void {
   const does = {
     backup:
       'write the farm (database, artifacts, logs) into a folder; again into the same one copies only files that are new',
@@ -18,6 +18,6 @@ export function addBackupAndRestore(program: Command, { exit }: Cli): void {
       .option('--data <folder>', 'as IMPGEM_DATA')
       .action(async (folder: string, options: { data?: string }) => {
         const env = onlyGiven({ IMPGEM_DATA: named(options.data) });
-        exit(await runProgram(programOf('master'), env, [direction, folder]));
+        exit(await runProgram(terminal, programOf('master'), env, [direction, folder]));
       });
 }

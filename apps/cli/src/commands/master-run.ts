@@ -4,7 +4,7 @@ import type { Cli } from '../cli.js';
 import { programOf } from '../programs.js';
 import { runProgram } from '../up/run-program.js';
 
-export function addMaster(program: Command, { exit }: Cli): void {
+export function addMaster(program: Command, { terminal, exit }: Cli): void {
   program
     .command('master')
     .description('run a master; it is configured by its environment (docs/configuration.md)')
@@ -17,7 +17,7 @@ export function addMaster(program: Command, { exit }: Cli): void {
         IMPGEM_HOST: options.host,
         IMPGEM_DATA: named(options.data),
       };
-      exit(await runProgram(programOf('master'), onlyGiven(env)));
+      exit(await runProgram(terminal, programOf('master'), onlyGiven(env)));
     });
 }
 

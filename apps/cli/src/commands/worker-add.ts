@@ -35,7 +35,8 @@ export function addWorkerAdd(workers: Command, { terminal }: Cli): void {
       const isHere = /\/\/(127\.|localhost|\[::1\])/.test(target.url);
       // without it the worker refuses to send its token in the clear, and says why
       if (target.url.startsWith('http:') && !isHere) print('export IMPGEM_ALLOW_INSECURE=1');
-      print(`npx impgem worker --name ${name}`);
+      // in a clone there; `npx impgem` would run a package of that name of the registry's, with the token
+      print(`node apps/cli/bin/impgem.js worker --name ${name}`);
       if (isHere)
         say(
           talk.yellow(

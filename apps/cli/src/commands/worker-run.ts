@@ -13,7 +13,7 @@ interface Options {
   executor?: string;
 }
 
-export function addWorker(program: Command, { exit }: Cli): void {
+export function addWorker(program: Command, { terminal, exit }: Cli): void {
   program
     .command('worker')
     .description('run a worker; it is configured by its environment (docs/configuration.md)')
@@ -32,6 +32,6 @@ export function addWorker(program: Command, { exit }: Cli): void {
         IMPGEM_WORKER_LABELS: options.labels,
         IMPGEM_EXECUTOR: options.executor,
       };
-      exit(await runProgram(programOf('worker'), onlyGiven(env)));
+      exit(await runProgram(terminal, programOf('worker'), onlyGiven(env)));
     });
 }

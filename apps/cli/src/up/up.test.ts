@@ -11,7 +11,9 @@ import { FarmFolder } from './farm-folder.js';
 import { choosePort } from './port.js';
 import { identify } from './program-identity.js';
 import { exampleOf } from '../programs.js';
+import { createTerminal } from '../terminal.js';
 import { quickstartFile } from './quickstart.js';
+import { runProgram } from './run-program.js';
 import { sampleRepository } from './sample-repository.js';
 
 let folder: string;
@@ -205,5 +207,19 @@ describe('the quick start', () => {
     await sampleRepository(project, repository);
     expect(git('rev-list', '--count', 'main').trim()).toBe('2');
     expect(git('ls-tree', '-r', '--name-only', 'main')).toBe('a.txt\nb.txt\n');
+  });
+});
+
+describe('a program that is run in our place', () => {
+  it('steers no terminal with its log', async () => {
+    const file = join(folder, 'program.mjs');
+    await writeFile(
+      file,
+      "process.stderr.write('a\\u009b2Jb\\n\\u001b]0;c\\u0007d'); process.exitCode = 7",
+    );
+    const said: string[] = [];
+    const sink = { write: (text: unknown) => said.push(String(text)), isTTY: true };
+    expect(await runProgram(createTerminal(sink, sink, true), file, {})).toBe(7);
+    expect(said).toEqual(['ab\n', 'd\n']);
   });
 });
