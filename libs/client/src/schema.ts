@@ -793,7 +793,7 @@ export interface components {
             size: number;
             /** @description In hex */
             sha256: string;
-            /** @description Permission bits */
+            /** @description Permission bits, at most 0o777 */
             mode: number;
             /** Format: date-time */
             createdAt: string;

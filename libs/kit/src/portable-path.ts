@@ -116,6 +116,11 @@ export class PathNames {
     return this.#files.size;
   }
 
+  /** Whether it, or one that some system takes for it, is taken. */
+  has(path: string): boolean {
+    return this.#files.has(foldedPath(path));
+  }
+
   /** What is wrong, as `portablePathProblem` tells it; else the path is taken. */
   claim(path: string, number: number): string | undefined {
     const folded = foldedPath(path);

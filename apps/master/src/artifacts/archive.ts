@@ -5,6 +5,8 @@
  */
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setImmediate } from 'node:timers/promises';
+import { slices } from '@impgem/kit';
 import tar from 'tar-stream';
 import yazl from 'yazl';
 
@@ -12,9 +14,10 @@ export const ARCHIVE_FORMATS = ['zip', 'tar'] as const;
 export type ArchiveFormat = (typeof ARCHIVE_FORMATS)[number];
 
 export interface ArchivedFile {
-  /** Checked: relative, nothing in it climbs. */
+  /** As `portablePathProblem` wants it. */
   path: string;
   size: number;
+  /** Permission bits, no set-uid or the like. */
   mode: number;
   time: Date;
   /** Its content, from the first byte. */
@@ -38,7 +41,12 @@ async function zipOf(
   let open: Readable | undefined;
   zip.on('error', (error: Error) => stream.destroy(error));
   stream.once('close', () => open?.destroy());
-  for (const { path, size, mode, time, open: opened } of files)
+  const pause = slices(
+    () => performance.now(),
+    () => setImmediate(),
+  );
+  for (const { path, size, mode, time, open: opened } of files) {
+    await pause();
     zip.addReadStreamLazy(
       path,
       { size, mode: 0o100_000 | mode, mtime: time, compress: false },
@@ -52,6 +60,7 @@ async function zipOf(
         give().catch((error: unknown) => stream.destroy(error as Error));
       },
     );
+  }
   const options = { forceZip64Format: false, comment: '' };
   // It is called with the length, which its types do not know.
   const length = await new Promise<number>((resolve) => zip.end(options, resolve as () => void));

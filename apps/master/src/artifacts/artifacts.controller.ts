@@ -5,7 +5,7 @@ import { Readable } from 'node:stream';
 import { Controller, Get, Headers, Param, Query, Req, Res } from '@nestjs/common';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiProperty, ApiTags } from '@nestjs/swagger';
 import type * as api from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, mendedPath } from '@impgem/kit';
 import contentDisposition from 'content-disposition';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
@@ -18,7 +18,7 @@ export class Artifact implements api.Artifact {
   @ApiProperty({ description: 'Below the workspace' }) path!: string;
   @ApiProperty({ type: 'integer', description: 'Bytes' }) size!: number;
   @ApiProperty({ description: 'In hex' }) sha256!: string;
-  @ApiProperty({ type: 'integer', description: 'Permission bits' }) mode!: number;
+  @ApiProperty({ type: 'integer', description: 'Permission bits, at most 0o777' }) mode!: number;
   @ApiProperty({ format: 'date-time' }) createdAt!: string;
 }
 
@@ -120,7 +120,9 @@ export class ArtifactsController {
       etag,
       'accept-ranges': 'bytes',
       'content-type': 'application/octet-stream',
-      'content-disposition': contentDisposition(basename(artifact.path), { type: 'attachment' }),
+      'content-disposition': contentDisposition(basename(mendedPath(artifact.path)), {
+        type: 'attachment',
+      }),
       // It is anyone's file: no browser shall see a page in it.
       'x-content-type-options': 'nosniff',
       'content-security-policy': "sandbox; default-src 'none'",

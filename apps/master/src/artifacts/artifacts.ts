@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import type { Artifact } from '@impgem/client';
-import { FarmError, quoted } from '@impgem/kit';
+import { FarmError, mendedPath, PathNames, quotedPath, slices } from '@impgem/kit';
 import { BlobStore, Database, MasterConfig } from '../platform/index.js';
 import type { ArchivedFile } from './archive.js';
-import { artifactPathProblem } from './path.js';
 
 /** What builds left behind. */
 @Injectable()
@@ -28,25 +28,36 @@ export class Artifacts {
 
   /** One of them, with its content, or the file that holds it. Throws `not-found`. */
   async find(build: number, path: string): Promise<Artifact & { content: Buffer | string }> {
-    const [row] = artifactPathProblem(path)
+    // Not by the rule for paths: some were stored before there was one.
+    const [row] = /\0|\p{Surrogate}/u.test(path)
       ? []
       : await this.db.query<Row & { data: Buffer | null }>(FIND, [build, path]);
-    if (!row) throw new FarmError('not-found', `build ${build} has no artifact ${quoted(path)}`);
+    if (!row)
+      throw new FarmError('not-found', `build ${build} has no artifact ${quotedPath(path)}`);
     return { ...toArtifact(row), content: row.data ?? this.#blobs.path(row.sha256) };
   }
 
-  /** All that a build has so far, with a name for them together. Throws `not-found`. */
+  /**
+   * All that a build has so far, with a name for them together. A path that was stored before the rule for paths, and
+   * that not every system takes, is mended: see `ArchiveNames`. Throws `not-found`.
+   */
   async archived(build: number): Promise<{ name: string; files: ArchivedFile[] }> {
     const [named] = await this.db.query<{ name: string }>(NAME, [build]);
     if (!named) throw new FarmError('not-found', `there is no build ${build}`);
     const files: ArchivedFile[] = [];
     const small = new SmallContents(this.db);
+    const names = new ArchiveNames();
+    const pause = slices(
+      () => performance.now(),
+      () => setImmediate(),
+    );
     for (let after = -1; ;) {
       const rows = await this.db.query<Row & { small: boolean }>(LIST_SMALL, [build, after, PAGE]);
-      for (const { path, size, mode, sha256, created_at: time, small: isSmall } of rows) {
+      for (const { number, path, size, mode, sha256, created_at: time, small: isSmall } of rows) {
+        await pause();
         const file = this.#blobs.path(sha256);
         const open = isSmall ? small.add(sha256) : async () => createReadStream(file);
-        files.push({ path, size, mode, time, open });
+        files.push({ path: names.next(path, number), size, mode: mode % 0o1000, time, open });
       }
       after = rows.at(-1)?.number ?? after;
       if (rows.length < PAGE) return { name: named.name, files };
@@ -63,7 +74,25 @@ export type NumberedArtifact = Artifact & { number: number };
 type Row = Omit<NumberedArtifact, 'createdAt'> & { created_at: Date };
 
 function toArtifact({ path, size, sha256, mode, created_at }: Row): Artifact {
-  return { path, size, sha256, mode, createdAt: created_at.toISOString() };
+  return { path, size, sha256, mode: mode % 0o1000, createdAt: created_at.toISOString() };
+}
+
+/** More than any build has. */
+const MOST_NAMES = 1_000_000;
+
+/** Names for the files of one archive: none that some system does not take, no two that one takes for one. */
+export class ArchiveNames {
+  readonly #names = new PathNames(MOST_NAMES);
+
+  /** The path itself, or what comes next to it: what is not allowed is `_`, and one that is taken has its number behind it. */
+  next(path: string, number: number): string {
+    const mended = mendedPath(path);
+    const others = [`${mended}~${number}`, `renamed~${number}`, `renamed~${number}~`];
+    const free = [mended, ...others].find(
+      (name) => mendedPath(name) === name && this.#names.claim(name, number) === undefined,
+    );
+    return free ?? `renamed~~${number}`;
+  }
 }
 
 /** Contents that are rows, in the order in which they will be asked for: many are read at once. */

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 
 /** Files that are held open at most; the one that rested longest is closed for the next. */
@@ -14,7 +15,7 @@ interface Opened {
   failure?: unknown;
 }
 
-/** Writes into files that exist, and holds the recent ones open: opening costs more than a block does. */
+/** Writes into files, which it makes when they are not there, and holds the recent ones open: opening costs more than a block does. */
 export class OpenFiles {
   readonly #files = new Map<string, Opened>();
   /** One at a time, since each takes a thread away from everything else. */
@@ -22,7 +23,11 @@ export class OpenFiles {
 
   /** Resolves when all bytes are with the operating system. */
   async write(file: string, bytes: Uint8Array, position: number): Promise<void> {
-    const opened = this.#files.get(file) ?? { handle: open(file, 'r+'), users: 0, unsynced: 0 };
+    const opened = this.#files.get(file) ?? {
+      handle: open(file, constants.O_RDWR + constants.O_CREAT, 0o600),
+      users: 0,
+      unsynced: 0,
+    };
     // Last in the order of use.
     this.#files.delete(file);
     this.#files.set(file, opened);

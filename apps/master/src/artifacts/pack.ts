@@ -3,10 +3,9 @@
  * written with the artifacts' rows in one statement, and durable by its commit: no file, no inode and no sync of their own.
  */
 import { createHash } from 'node:crypto';
-import { quoted } from '@impgem/kit';
-import type { ArtifactOffer, PackedFile } from '@impgem/protocol';
+import { portablePathProblem, quotedPath } from '@impgem/kit';
+import { PACK_BYTES, type ArtifactOffer, type PackedFile } from '@impgem/protocol';
 import { holdSmallBlobs, type Tx } from '../platform/index.js';
-import { artifactPathProblem } from './path.js';
 
 /** What is wrong with the list of a pack, or undefined. */
 export function packProblem(
@@ -19,11 +18,13 @@ export function packProblem(
     return 'the pack is not named by its first file';
   if (files.reduce((sum, { size }) => sum + size, 0) !== offer.size)
     return 'the sizes of its files do not add up to that of the pack';
+  // It is read whole, and hashed in one go.
+  if (offer.size > PACK_BYTES) return `a pack has at most ${PACK_BYTES} bytes`;
   if (new Set(files.map(({ artifact }) => artifact)).size < files.length)
     return 'the pack has a number twice';
   for (const { path } of files) {
-    const problem = artifactPathProblem(path);
-    if (problem) return `${quoted(path)} in the pack: ${problem}`;
+    const problem = portablePathProblem(path);
+    if (problem) return `${quotedPath(path)} in the pack: ${problem}`;
   }
   return undefined;
 }
@@ -50,7 +51,7 @@ export async function storePack(
 ): Promise<{ builder: string; request: number; worker: string } | undefined> {
   let start = 0;
   const list = files.map(({ artifact: number, path, size, sha256, mode }) => {
-    const file = { number, path, size, sha256, mode, start };
+    const file = { number, path, size, sha256, mode: mode % 0o1000, start };
     start += size;
     return file;
   });

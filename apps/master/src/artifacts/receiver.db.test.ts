@@ -3,9 +3,10 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execFile } from 'node:child_process';
+import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import type { PackedFile } from '@impgem/protocol';
+import { PACKED_BYTES, type PackedFile } from '@impgem/protocol';
 import { testDatabase, type TestDatabase } from '@impgem/testkit';
 import { SeededBuild, seedFarm } from '../builds/testing.js';
 import { Events } from '../events/index.js';
@@ -17,6 +18,7 @@ import {
   readConfig,
   withConfig,
 } from '../platform/index.js';
+import { archiveOf } from './archive.js';
 import { Artifacts } from './artifacts.js';
 import { ArtifactReceiver } from './receiver.js';
 
@@ -122,6 +124,47 @@ describe('an artifact', () => {
     expect(told.events).toMatchObject([
       { kind: 'artifact.stored', builder: 'b', worker: 'w', data: { path: 'dist/app', size: 500 } },
     ]);
+  });
+
+  it('keeps no bits but those of permission, whatever the worker says', async () => {
+    const setUid = { type: 'artifact.offer', path: 'x', size: 1, mode: 0o6755 } as const;
+    await receiver.offer('w', { ...setUid, ...ref(0) });
+    const byte = Buffer.from('x');
+    await write(byte);
+    await done(byte);
+    const files = packed([byte]).map((file) => ({ ...file, artifact: 1, mode: 0o7777 }));
+    await receiver.offer('w', { ...setUid, ...ref(1), path: 'p0', files });
+    await write(byte, 0, 1);
+    await done(byte, 1);
+    await db.query('UPDATE artifacts SET mode = $1 WHERE build_id = $2 AND number = 1', [
+      0o4711,
+      build,
+    ]);
+    const listed = await artifacts.list(build, -1, 10);
+    expect(listed.map(({ mode }) => mode)).toEqual([0o755, 0o711]);
+    const { files: archived } = await artifacts.archived(build);
+    expect(archived.map(({ mode }) => mode)).toEqual([0o755, 0o711]);
+  });
+
+  it('that was stored under an odd name is found by it, and is in an archive under one that all systems take', async () => {
+    await use(withConfig(config, { limits: { ...config.limits, artifactsPerBuild: 10 } }));
+    const odd = ['c:x', 'c_x', 'CON', 'a\u009bb', 'Readme', 'README', 'trailing. '];
+    for (const [n] of odd.entries()) {
+      await offer(1, `f${n}`, n);
+      await write(Buffer.from(`${n}`), 0, n);
+      await done(Buffer.from(`${n}`), n);
+      await db.query('UPDATE artifacts SET path = $1 WHERE build_id = $2 AND number = $3', [
+        odd[n],
+        build,
+        n,
+      ]);
+    }
+    for (const path of odd) expect((await artifacts.find(build, path)).path).toBe(path);
+    const { files } = await artifacts.archived(build);
+    const names = ['c_x', 'c_x~1', '_CON', 'a_b', 'Readme', 'README~5', 'trailing__'];
+    expect(files.map(({ path }) => path)).toEqual(names);
+    const { stream, length } = await archiveOf('zip', files);
+    expect((await buffer(stream)).length).toBe(length);
   });
 
   it('may be empty', async () => {
@@ -285,6 +328,64 @@ describe('an artifact is refused', () => {
     await expect(offer(1, 'f4', 4)).rejects.toMatchObject(refusal('at most 4'));
   });
 
+  it('when too many of the build are on their way, and not when one of them is stored', async () => {
+    const limits = { ...config.limits, artifactsOnTheirWay: 2 };
+    await use(withConfig(config, { limits }));
+    await offer(1, 'a', 0);
+    await offer(0, 'b', 1);
+    await expect(offer(1, 'c', 2)).rejects.toMatchObject(refusal('2 artifacts of the build'));
+    await done(new Uint8Array(), 1);
+    await offer(1, 'c', 2);
+  });
+
+  it('when all of the build are more than it may have, stored or on their way', async () => {
+    const small = withConfig(config, { limits: { ...config.limits, buildArtifactBytes: 10 } });
+    await use(small);
+    const bytes = randomBytes(6);
+    await offer(bytes, 'a', 0);
+    await expect(offer(5, 'b', 1)).rejects.toMatchObject(refusal('more than 10 bytes together'));
+    await write(bytes);
+    await done(bytes);
+    await use(small);
+    await expect(offer(5, 'b', 1)).rejects.toMatchObject(refusal('more than 10 bytes together'));
+    await offer(4, 'b', 1);
+  });
+
+  it('when the lists of packs would take too much memory, of one worker or of all', async () => {
+    // A list of one costs 258 bytes.
+    const limits = { ...config.limits, artifactListBytes: 4 * 300 };
+    await use(withConfig(config, { limits }));
+    const one = (n: number, worker: string) => {
+      const [file] = packed([Buffer.from('x')]);
+      const files = file ? [{ ...file, artifact: n, path: `m${n}` }] : [];
+      const about = { type: 'artifact.offer', ...ref(n), path: `m${n}`, size: 1 } as const;
+      return receiver.offer(worker, { ...about, mode: 0, files });
+    };
+    await one(0, 'w');
+    await expect(one(1, 'w')).rejects.toMatchObject(refusal('by itself'));
+    await offer(1, 'single', 2);
+    for (const [n, worker] of ['x', 'y', 'z'].entries()) {
+      await receiver.forget(build, 1);
+      await one(n, worker);
+    }
+    await receiver.forget(build, 1);
+    await one(0, 'w');
+  });
+
+  it('when a pack has more bytes than one may have', async () => {
+    const contents = Array.from({ length: 33 }, () => Buffer.alloc(PACKED_BYTES));
+    const files = packed(contents);
+    await expect(offerPack(files, Buffer.concat(contents))).rejects.toMatchObject(
+      refusal('at most 1048576 bytes'),
+    );
+  });
+
+  it('when it is a folder of another one, or lies below one', async () => {
+    await offer(1, 'a/b', 0);
+    await expect(offer(1, 'A', 1)).rejects.toMatchObject(refusal('only in case'));
+    await expect(offer(1, 'A/B/c', 1)).rejects.toMatchObject(refusal('a folder of it'));
+  });
+
   it('when its path differs from another only in case', async () => {
     await offer(1, 'README', 0);
     await expect(offer(1, 'readme', 1)).rejects.toMatchObject(refusal('only in case'));
@@ -319,6 +420,7 @@ describe('an artifact is refused', () => {
     await receiver.forget(build, 1);
     expect(await incoming()).toEqual([]);
     await offer(10);
+    await write(randomBytes(5));
     const file = join(config.dataDir, 'incoming', '999999-1-0');
     await writeFile(file, 'left');
     await receiver.sweep();
@@ -355,9 +457,31 @@ asRoot('on a disk of 8 MiB an artifact', () => {
       ...full,
       message: expect.stringMatching(/no room.*2 MiB are kept.*IMPGEM_MASTER_MIN_FREE/s),
     });
-    expect(await files()).toEqual([`${build}-1-0`]);
+    expect(await files()).toEqual([]);
     // Its place is free again, also for a smaller one of that name.
     await offer(1 * MiB, 'b', 1);
+  });
+
+  it('is taken whatever room another build has asked for, as long as nothing of that comes', async () => {
+    const hog = (await SeededBuild.begin(db)).id;
+    const ask = { type: 'artifact.offer', build: hog, epoch: 1, path: 'x', mode: 0 } as const;
+    await receiver.offer('h', { ...ask, artifact: 0, size: 5 * MiB });
+    await expect(
+      receiver.offer('h', { ...ask, artifact: 1, size: 5 * MiB, path: 'y' }),
+    ).rejects.toMatchObject(full);
+    const bytes = randomBytes(3 * MiB);
+    await offer(bytes, 'a', 0);
+    await write(bytes);
+    await done(bytes);
+    // More was offered than there is room for: who comes last is told, before the database has none.
+    const late = { kind: 'artifact', build: hog, epoch: 1, artifact: 0 } as const;
+    const part = randomBytes(3.5 * MiB);
+    await receiver.write({ ...late, offset: 0, payload: part });
+    await expect(
+      receiver.write({ ...late, offset: part.length, payload: randomBytes(MiB) }),
+    ).rejects.toMatchObject(full);
+    expect(await files()).toEqual([]);
+    await receiver.forget(hog, 1);
   });
 
   it('is removed and refused when the disk fills up all the same, and goes when there is room', async () => {

@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,9 +7,8 @@ import {
   type OnApplicationBootstrap,
   type OnApplicationShutdown,
 } from '@nestjs/common';
-import { FarmError, quoted } from '@impgem/kit';
+import { FarmError, portablePathProblem, quotedPath } from '@impgem/kit';
 import type { ArtifactDone, ArtifactFrame, ArtifactOffer, PackedFile } from '@impgem/protocol';
-import { Counter } from 'prom-client';
 import { Events } from '../events/index.js';
 import {
   BlobError,
@@ -23,32 +22,20 @@ import {
 } from '../platform/index.js';
 import { OpenFiles } from './open-files.js';
 import { changedIn, packProblem, storePack } from './pack.js';
-import { artifactPathProblem, foldedPath } from './path.js';
+import { claimPaths, freePaths, loadAttempt, type Attempt, type Transfer } from './attempt.js';
+import { claimed, onTheirWay, refusals, refused, unstorable } from './refusals.js';
+import { Room } from './room.js';
 
 const log = logger('artifacts');
 /** How often the leavings of attempts that ended without a word are looked for. */
 const SWEEP_MS = 10 * 60_000;
-
-/** A file on its way. What is in `file` up to `offset` is in `hash`. */
-interface Transfer {
-  path: string;
-  size: number;
-  mode: number;
-  file: string;
-  offset: number;
-  hash: Hash;
-  /** Of a pack. */
-  files?: readonly PackedFile[];
-  /** Set when all of it is here and as announced: only blob and row are missing. */
-  sha256?: string;
-}
-
-/** What this master knows of the artifacts of one attempt. */
-interface Attempt {
-  /** Folded path to number, of those stored and those on their way. */
-  paths: Map<string, number>;
-  transfers: Map<number, Transfer>;
-}
+/** An artifact of which nothing came for so long holds no room any more; looked at so often. */
+const SILENT_MS = 120_000;
+const SILENCE_EVERY_MS = 15_000;
+/** Bytes that are written between two looks at the disk. */
+const LOOK_BYTES = 1024 * 1024;
+/** What one file of a pack costs in memory besides its path. */
+const LISTED_BYTES = 256;
 
 /**
  * Takes artifacts from workers: offered, sent in blocks, done. A file on its way lies in `incoming` under its
@@ -68,7 +55,11 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
   readonly #incoming: string;
   readonly #blobs: BlobStore;
   readonly #files = new OpenFiles();
+  readonly #room = new Room();
   #sweeping: NodeJS.Timeout | undefined;
+  #resting: NodeJS.Timeout | undefined;
+  /** Bytes since the last look at the disk. */
+  #unseen = 0;
 
   constructor(
     private readonly db: Database,
@@ -89,10 +80,20 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       });
     }, SWEEP_MS);
     this.#sweeping.unref();
+    this.#resting = setInterval(() => this.rest(performance.now()), SILENCE_EVERY_MS);
+    this.#resting.unref();
   }
 
   onApplicationShutdown(): void {
     clearInterval(this.#sweeping);
+    clearInterval(this.#resting);
+  }
+
+  /** Frees the room of what nothing came of for long. `now` is of `performance.now()`. */
+  rest(now: number): void {
+    const silent = this.#room.rest(now - SILENT_MS);
+    if (silent > 0) log.warn({ silent }, 'nothing comes of artifacts that were offered');
+    this.#show();
   }
 
   /** Removes what attempts left that nobody holds any more. */
@@ -104,36 +105,48 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       `SELECT build_id || '-' || epoch AS attempt FROM leases`,
     );
     const held = new Set(leases.map(({ attempt }) => attempt));
-    for (const attempt of attempts) if (!held.has(attempt)) this.#attempts.delete(attempt);
+    for (const attempt of attempts) {
+      if (held.has(attempt)) continue;
+      const loading = this.#attempts.get(attempt);
+      this.#attempts.delete(attempt);
+      const known = await loading?.catch(() => undefined);
+      if (known) this.#freeRoom(known);
+    }
     for (const file of files)
       if (!held.has(file.replace(/-\d+$/, ''))) await this.#remove(join(this.#incoming, file));
   }
 
   /** Where to send from: the bytes that are here already. */
   async offer(worker: string, m: ArtifactOffer): Promise<{ offset: number }> {
-    const problem = m.files ? packProblem(m, m.files) : artifactPathProblem(m.path);
-    if (problem) throw refused(m.path, problem);
+    const problem = m.files ? packProblem(m, m.files) : portablePathProblem(m.path);
+    if (problem) throw refused(m.path, problem, 'path');
     const most = this.config.limits.artifactBytes;
     if (m.size > most)
-      throw refused(m.path, `it has ${m.size} bytes; the farm takes ${most} of one file`);
+      throw refused(m.path, `it has ${m.size} bytes; the farm takes ${most} of one file`, 'size');
     return this.#alone(m, async () => {
       const attempt = await this.#attempt(m);
       // A pack that comes again is taken again: it is small, and changes nothing.
       const [stored] = m.files ? [] : await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
       if (stored) {
         if (stored.path === m.path && stored.size === m.size) return { offset: m.size };
-        throw refused(m.path, `artifact ${m.artifact} of the build is ${stored.path} already`);
+        const other = quotedPath(stored.path);
+        throw refused(m.path, `artifact ${m.artifact} of the build is ${other} already`, 'path');
       }
       const known = attempt.transfers.get(m.artifact);
       if (known && isSame(known, m)) return { offset: known.offset };
       if (known) await this.#discard(attempt, m.artifact);
-      this.#claimPaths(attempt, m.files ?? [m]);
-      const transfer = await this.#begin(m).catch((error: unknown) => {
-        this.#freePaths(attempt, m.files ?? [m]);
+      this.#checkBounds(worker, attempt, m);
+      const paths = claimPaths(attempt, m.files ?? [m], this.config.limits.artifactsPerBuild);
+      const transfer = await this.#begin(worker, m, paths).catch((error: unknown) => {
+        freePaths(attempt, paths);
         throw error;
       });
       attempt.transfers.set(m.artifact, transfer);
-      await this.#makeRoom(attempt, m.artifact);
+      if (attempt.over) {
+        await this.#discard(attempt, m.artifact);
+        throw refused(m.path, 'the build is over', 'content');
+      }
+      await this.#makeRoom(attempt, m);
       log.debug({ build: m.build, epoch: m.epoch, worker, path: m.path }, 'artifact offered');
       return { offset: transfer.offset };
     });
@@ -144,7 +157,7 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     return this.#alone(frame, async () => {
       const attempt = await this.#attempt(frame);
       const transfer = attempt.transfers.get(frame.artifact);
-      if (!transfer) throw refused(`artifact ${frame.artifact}`, 'it was not offered');
+      if (!transfer) throw refused(`artifact ${frame.artifact}`, 'it was not offered', 'content');
       const bytes = frame.payload.subarray(Math.max(0, transfer.offset - frame.offset));
       if (frame.offset > transfer.offset || bytes.length === 0) return { offset: transfer.offset };
       if (transfer.offset + bytes.length > transfer.size) {
@@ -152,13 +165,15 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
         throw refused(
           transfer.path,
           `it has more bytes than the ${transfer.size} that were offered`,
+          'content',
         );
       }
-      await this.#files
-        .write(transfer.file, bytes, transfer.offset)
+      await this.#look(bytes.length)
+        .then(() => this.#files.write(transfer.file, bytes, transfer.offset))
         .catch((error: unknown) => this.#spoil(attempt, frame.artifact, transfer, error));
       transfer.hash.update(bytes);
       transfer.offset += bytes.length;
+      this.#room.moved(transfer.place, transfer.size, transfer.offset, performance.now());
       return { offset: transfer.offset };
     });
   }
@@ -173,6 +188,9 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
       if (transfer.files) await this.#recordPack(attempt, transfer, m, transfer.files);
       else await this.#record(attempt, transfer, m, sha256);
       attempt.transfers.delete(m.artifact);
+      this.#room.free(transfer.place);
+      // One that came again is counted already.
+      if (transfer.paths.length > 0) attempt.stored += transfer.size;
       await this.#remove(transfer.file);
     });
   }
@@ -180,10 +198,18 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
   /** The attempt is over: what was on its way is removed. */
   async forget(build: number, epoch: number): Promise<void> {
     const key = attemptKey({ build, epoch });
-    const attempt = await this.#attempts.get(key)?.catch(() => undefined);
+    const loading = this.#attempts.get(key);
     this.#attempts.delete(key);
+    const attempt = await loading?.catch(() => undefined);
+    if (attempt) this.#freeRoom(attempt);
     for (const [artifact, transfer] of attempt?.transfers ?? [])
       await this.#alone({ build, epoch, artifact }, () => this.#remove(transfer.file));
+  }
+
+  #freeRoom(attempt: Attempt): void {
+    attempt.over = true;
+    for (const { place } of attempt.transfers.values()) this.#room.free(place);
+    this.#show();
   }
 
   /** Runs after what was asked before for the same artifact. */
@@ -203,85 +229,88 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     const key = attemptKey(ref);
     const known = this.#attempts.get(key);
     if (known) return known;
-    const loading = this.#load(ref.build);
+    const loading = loadAttempt(this.db, ref.build, this.config.limits.artifactsPerBuild);
     this.#attempts.set(key, loading);
     loading.catch(() => this.#attempts.delete(key));
     return loading;
   }
 
-  async #load(build: number): Promise<Attempt> {
-    const rows = await this.db.query<{ path: string; number: number }>(
-      'SELECT path, number FROM artifacts WHERE build_id = $1',
-      [build],
-    );
-    const paths = new Map(rows.map((row) => [foldedPath(row.path), row.number]));
-    return { paths, transfers: new Map() };
+  /** What one build, one worker and all of them may have on their way. */
+  #checkBounds(worker: string, attempt: Attempt, m: ArtifactOffer): void {
+    const { artifactsOnTheirWay, artifactListBytes, buildArtifactBytes } = this.config.limits;
+    const key = attemptKey(m);
+    if (this.#room.openOf(key) >= artifactsOnTheirWay)
+      throw refused(
+        m.path,
+        `${artifactsOnTheirWay} artifacts of the build are on their way, and one more was offered`,
+        'offers',
+      );
+    const offered = [...attempt.transfers.values()].reduce((sum, { size }) => sum + size, 0);
+    if (attempt.stored + offered + m.size > buildArtifactBytes)
+      throw refused(
+        m.path,
+        `the artifacts of the build have more than ${buildArtifactBytes} bytes together (IMPGEM_MASTER_BUILD_ARTIFACTS)`,
+        'total',
+      );
+    const memory = memoryOf(m);
+    const ofWorker = this.#room.memoryOf(worker) + memory;
+    if (ofWorker > artifactListBytes / 4 || this.#room.memory + memory > artifactListBytes)
+      throw refused(m.path, 'too many packs are on their way: send it by itself', 'memory');
   }
 
-  /** Before a byte is sent: what was offered by all must fit. */
-  async #makeRoom(attempt: Attempt, artifact: number): Promise<void> {
-    let coming = 0;
-    for (const loading of this.#attempts.values()) {
-      const known = await loading.catch(() => undefined);
-      for (const { size, offset } of known?.transfers.values() ?? []) coming += size - offset;
-    }
+  /** Before a byte is sent: what the build has offered must fit beside what comes of the others. */
+  async #makeRoom(attempt: Attempt, m: ArtifactOffer): Promise<void> {
+    this.#show();
     try {
-      await this.disk.makeSure(coming);
+      await this.disk.makeSure(this.#room.neededBy(attemptKey(m)));
     } catch (error) {
-      const path = attempt.transfers.get(artifact)?.path ?? '';
-      await this.#discard(attempt, artifact);
-      if (!(error instanceof FarmError)) throw unstorable(path, error);
-      refusals.inc();
+      await this.#discard(attempt, m.artifact);
+      if (!(error instanceof FarmError)) throw unstorable(m.path, error);
+      refusals.inc({ why: 'room' });
       throw error;
     }
   }
 
-  /** All of them, or none and an error. */
-  #claimPaths(attempt: Attempt, files: readonly { path: string; artifact: number }[]): void {
-    for (const [n, file] of files.entries())
-      try {
-        this.#claimPath(attempt, file);
-      } catch (error) {
-        this.#freePaths(attempt, files.slice(0, n));
-        throw error;
-      }
+  /** Now and then: more may have been offered than there is room for, and others write, too. */
+  async #look(bytes: number): Promise<void> {
+    this.#unseen += bytes;
+    if (this.#unseen < LOOK_BYTES) return;
+    this.#unseen = 0;
+    await this.disk.makeSure(0);
   }
 
-  #freePaths(attempt: Attempt, files: readonly { path: string }[]): void {
-    for (const { path } of files) attempt.paths.delete(foldedPath(path));
+  #show(): void {
+    onTheirWay.set(this.#room.open);
+    claimed.set(this.#room.claims);
   }
 
-  #claimPath(attempt: Attempt, { path, artifact }: { path: string; artifact: number }): void {
-    const folded = foldedPath(path);
-    const taken = attempt.paths.get(folded);
-    if (taken !== undefined && taken !== artifact)
-      throw refused(path, 'another artifact has that path, or one that differs only in case');
-    const most = this.config.limits.artifactsPerBuild;
-    if (taken === undefined && attempt.paths.size >= most)
-      throw refused(path, `a build has at most ${most} artifacts: pack them into one file`);
-    attempt.paths.set(folded, artifact);
-  }
-
-  async #begin(m: ArtifactOffer): Promise<Transfer> {
-    const { path, size, mode } = m;
-    const file = join(this.#incoming, `${attemptKey(m)}-${m.artifact}`);
+  /** Its file is made when the first byte comes. */
+  async #begin(worker: string, m: ArtifactOffer, paths: readonly string[]): Promise<Transfer> {
+    const { path, size, files } = m;
+    const key = attemptKey(m);
+    const file = join(this.#incoming, `${key}-${m.artifact}`);
     const hash = createHash('sha256');
+    let offset = 0;
     try {
-      await mkdir(this.#incoming, { recursive: true });
-      const handle = await open(file, 'a', 0o600);
-      await handle.close();
+      const there = await stat(file).catch(unlessMissing);
       // More than was offered is of another offer.
-      if ((await stat(file)).size > size) await truncate(file, 0);
-      let offset = 0;
-      for await (const bytes of createReadStream(file) as AsyncIterable<Buffer>) {
-        hash.update(bytes);
-        offset += bytes.length;
-      }
-      const files = m.files ? { files: m.files } : {};
-      return { path, size, mode, file, hash, offset, ...files };
+      if (there && there.size > size) await truncate(file, 0);
+      if (there)
+        for await (const bytes of createReadStream(file) as AsyncIterable<Buffer>) {
+          hash.update(bytes);
+          offset += bytes.length;
+        }
     } catch (error) {
       throw unstorable(path, error);
     }
+    const place = this.#room.take(
+      { build: key, worker, memory: memoryOf(m) },
+      size,
+      offset,
+      performance.now(),
+    );
+    const list = files ? { files } : {};
+    return { path, size, mode: m.mode % 0o1000, file, hash, offset, paths, place, ...list };
   }
 
   /** The SHA-256 of a file that came whole. */
@@ -297,13 +326,19 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
           : undefined;
     if (problem) {
       await this.#discard(attempt, m.artifact);
-      throw refused(path, problem);
+      throw refused(path, problem, 'content');
     }
     await this.#files
       .close(transfer.file)
+      // Of an empty one no byte came.
+      .then(() => (size === 0 ? this.#make(transfer.file) : undefined))
       .catch((error: unknown) => this.#spoil(attempt, m.artifact, transfer, error));
     transfer.sha256 = sha256;
     return sha256;
+  }
+
+  async #make(file: string): Promise<void> {
+    await (await open(file, 'a', 0o600)).close();
   }
 
   async #record(
@@ -340,12 +375,16 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     const changed = changedIn(files, bytes);
     if (changed !== undefined) {
       await this.#discard(attempt, m.artifact);
-      throw refused(changed, 'its SHA-256 is not what the worker announced');
+      throw refused(changed, 'its SHA-256 is not what the worker announced', 'content');
     }
     await this.db.transaction(async (tx) => {
       const held = await storePack(tx, m, files, bytes);
       if (!held)
-        throw refused(path, 'another one is stored, or the worker does not hold the build');
+        throw refused(
+          path,
+          'another one is stored, or the worker does not hold the build',
+          'content',
+        );
       const data = { files: files.length, size: bytes.length };
       await this.events.append(tx, [{ kind: 'artifact.stored', build: m.build, ...held, data }]);
     });
@@ -355,7 +394,8 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     const [stored] = await this.db.query<StoredRow>(STORED, [m.build, m.artifact]);
     if (stored?.sha256 === m.sha256) return;
     const name = stored?.path ?? `artifact ${m.artifact}`;
-    throw refused(name, stored ? 'another one is stored' : 'the worker does not hold the build');
+    const why = stored ? 'another one is stored' : 'the worker does not hold the build';
+    throw refused(name, why, 'content');
   }
 
   /** The disk did not take it: what came of it goes. Throws what is to be told. */
@@ -366,14 +406,16 @@ export class ArtifactReceiver implements OnApplicationBootstrap, OnApplicationSh
     error: unknown,
   ): Promise<never> {
     await this.#discard(attempt, artifact);
-    throw unstorable(path, error);
+    if (error instanceof FarmError) refusals.inc({ why: 'room' });
+    throw error instanceof FarmError ? error : unstorable(path, error);
   }
 
   async #discard(attempt: Attempt, artifact: number): Promise<void> {
     const transfer = attempt.transfers.get(artifact);
     if (!transfer) return;
     attempt.transfers.delete(artifact);
-    this.#freePaths(attempt, transfer.files ?? [transfer]);
+    freePaths(attempt, transfer.paths);
+    this.#room.free(transfer.place);
     await this.#remove(transfer.file);
   }
 
@@ -402,26 +444,13 @@ const isSame = (known: Transfer, { path, size, files }: ArtifactOffer): boolean 
 
 const attemptKey = ({ build, epoch }: { build: number; epoch: number }) => `${build}-${epoch}`;
 
-function refused(path: string, why: string, cause?: unknown): FarmError {
-  refusals.inc();
-  return new FarmError('artifact-refused', `${quoted(path)}: ${why}`, {}, { cause });
-}
+/** Bytes of memory that the list of a pack has. */
+const memoryOf = ({ files = [] }: ArtifactOffer): number =>
+  files.reduce((sum, { path }) => sum + LISTED_BYTES + path.length, 0);
 
-function unstorable(path: string, error: unknown): FarmError {
-  log.error({ err: error, path }, 'an artifact cannot be stored');
-  const code = (error as NodeJS.ErrnoException).code ?? 'error';
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    refusals.inc();
-    const text = `${quoted(path)}: the disk of the master is full`;
-    return new FarmError('storage-full', text, {}, { cause: error });
-  }
-  return refused(path, `the master cannot store it (${code})`, error);
+function unlessMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT') throw error;
 }
-
-const refusals = new Counter({
-  name: 'impgem_artifacts_refused_total',
-  help: 'Artifacts that were not taken',
-});
 
 const STORED = 'SELECT path, size, sha256 FROM artifacts WHERE build_id = $1 AND number = $2';
 const INSERT = `

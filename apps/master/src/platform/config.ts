@@ -91,6 +91,12 @@ export interface Limits {
   artifactBytes: number;
   /** Artifacts of one build. */
   artifactsPerBuild: number;
+  /** All artifacts of one build together, bytes. */
+  buildArtifactBytes: number;
+  /** Artifacts of one build that are offered and not stored yet. */
+  artifactsOnTheirWay: number;
+  /** Memory for the lists of packs on their way, bytes; one worker gets a quarter. */
+  artifactListBytes: number;
   /** An upgrade, until it is a WebSocket. */
   upgradeMs: number;
   /** Events that a build tells of, log chunks apart. A plan has 1000 steps at the most, with two each. */
@@ -136,6 +142,9 @@ export const LIMITS: Limits = Object.freeze({
   propertyBytesPerBuild: 64 * 1024,
   stepLogBytes: 2 * GiB,
   buildLogBytes: 8 * GiB,
+  buildArtifactBytes: 32 * GiB,
+  artifactsOnTheirWay: 16,
+  artifactListBytes: 256 * 1024 * 1024,
   upgradeMs: 15_000,
   stopMs: 20_000,
 });
@@ -186,6 +195,11 @@ export const SETTINGS: Setting[] = [
     default: '1GiB',
   },
   {
+    name: 'IMPGEM_MASTER_BUILD_ARTIFACTS',
+    meaning: 'bytes that all artifacts of one build may have together, such as `2GiB`',
+    default: '32GiB',
+  },
+  {
     name: 'IMPGEM_MASTER_STEP_LOG',
     meaning:
       "most bytes of output of one step that the master takes; above it the build ends as `failure`. A worker's IMPGEM_STEP_LOG is below, so that it stops the step itself",
@@ -211,6 +225,7 @@ export const SETTINGS: Setting[] = [
 ];
 
 const STEP_LOG = 'IMPGEM_MASTER_STEP_LOG';
+const ARTIFACTS = 'IMPGEM_MASTER_BUILD_ARTIFACTS';
 const BUILD_LOG = 'IMPGEM_MASTER_BUILD_LOG';
 
 /** Names of ours belong to the other programs too; only one this near to a setting is taken for a slip. */
@@ -251,10 +266,11 @@ export function readConfig(
     problems,
   );
   const minFreeBytes = size('IMPGEM_MASTER_MIN_FREE', get('IMPGEM_MASTER_MIN_FREE'), GiB, problems);
-  const { stepLogBytes, buildLogBytes } = LIMITS;
-  const logs = {
+  const { stepLogBytes, buildLogBytes, buildArtifactBytes } = LIMITS;
+  const sizes = {
     stepLogBytes: size(STEP_LOG, get(STEP_LOG), stepLogBytes, problems),
     buildLogBytes: size(BUILD_LOG, get(BUILD_LOG), buildLogBytes, problems),
+    buildArtifactBytes: size(ARTIFACTS, get(ARTIFACTS), buildArtifactBytes, problems),
   };
   const host = get('IMPGEM_HOST') ?? '127.0.0.1';
   const tls = readTls(get('IMPGEM_TLS_CERT'), get('IMPGEM_TLS_KEY'), problems);
@@ -281,7 +297,7 @@ export function readConfig(
     buildGraceMs: buildGrace * 1000,
     heartbeatMs: heartbeatFor(lostAfter * 1000),
     minFreeBytes,
-    limits: Object.freeze({ ...LIMITS, ...logs }),
+    limits: Object.freeze({ ...LIMITS, ...sizes }),
   });
 }
 

@@ -237,6 +237,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
         frameBytes: limits.frameBytes,
         windowBytes: WINDOW_BYTES,
         artifactWindowBytes: ARTIFACT_WINDOW_BYTES,
+        buildArtifactBytes: limits.buildArtifactBytes,
       },
     };
     return { type: 'greeted', welcome, verdicts };

@@ -13,6 +13,8 @@ export interface DiskState {
   low: boolean;
 }
 
+/** Inodes that artifacts leave for the database. */
+const LEAST_INODES = 1000;
 /** A disk with so little has no room for a segment of PostgreSQL's log. */
 const FULL_BYTES = 32 * 1024 ** 2;
 
@@ -36,14 +38,18 @@ export class DataDisk {
     return {
       freeBytes,
       ...(files === 0 ? {} : { freeInodes: ffree }),
-      low: freeBytes < this.config.minFreeBytes || (files > 0 && ffree === 0),
+      low: freeBytes < this.config.minFreeBytes || (files > 0 && ffree < LEAST_INODES),
     };
   }
 
   /** Rejects with `storage-full` when so many bytes more would leave too little. */
   async makeSure(bytes: number): Promise<void> {
     const { freeBytes, freeInodes } = await this.look();
-    if (freeInodes === 0) throw new FarmError('storage-full', 'the master has no inodes left');
+    if (freeInodes !== undefined && freeInodes < LEAST_INODES)
+      throw new FarmError(
+        'storage-full',
+        `the master's disk has ${freeInodes} inodes left, ${LEAST_INODES} are kept for its database`,
+      );
     if (freeBytes - bytes >= this.config.minFreeBytes) return;
     throw new FarmError(
       'storage-full',
@@ -57,8 +63,8 @@ export class DataDisk {
     const { freeBytes, freeInodes, low } = await this.look();
     if (low && freeBytes < FULL_BYTES)
       return 'the disk of the data folder is full: make room there';
-    if (freeInodes === 0)
-      return 'the disk of the data folder has no inodes left: remove files there';
+    if (freeInodes !== undefined && freeInodes < LEAST_INODES)
+      return `the disk of the data folder has ${freeInodes} inodes left: remove files there`;
     if (!low) return undefined;
     return (
       `the disk of the data folder has ${inMiB(freeBytes)} free: no artifacts are taken until there are ` +
