@@ -34,7 +34,7 @@ const TARGETS = [
     budget: 120,
     commands: [
       [bin('oxlint'), ['--deny-warnings']],
-      [bin('prettier'), ['--check', '--log-level', 'warn', '.']],
+      [process.execPath, ['tools/format.mjs']],
       [bin('knip'), []],
       [process.execPath, ['tools/boundaries.mjs']],
       [process.execPath, ['tools/configuration.mjs', '--check']],
