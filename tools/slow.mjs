@@ -45,6 +45,8 @@ function makeGroups(name, quotaUs) {
     if (limits && type === 'cgroup') {
       writeFileSync(join(folder, 'cpu.cfs_period_us'), `${PERIOD_US}`);
       writeFileSync(join(folder, 'cpu.cfs_quota_us'), `${quotaUs}`);
+      // whatever else runs here, it gets its share
+      writeFileSync(join(folder, 'cpu.shares'), '100000');
     }
     return { ...hierarchy, folder };
   });

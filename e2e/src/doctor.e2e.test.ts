@@ -29,7 +29,7 @@ describe('doctor and prune', () => {
   let env: Record<string, string>;
   const engine = testEngine();
   beforeAll(async () => {
-    farm = await startFarm({ workers: 1 });
+    farm = await startFarm({ workers: 1, embedded: true });
     env = { IMPGEM_URL: farm.url, IMPGEM_TOKEN: farm.token };
   });
   afterAll(() => farm?.stop());

@@ -10,13 +10,18 @@ import type {
   Page,
   Worker,
 } from '@impgem/client';
-import { eventually } from '@impgem/testkit';
+import { eventually, hasTestServer, testDatabase, type TestDatabase } from '@impgem/testkit';
 import { Program, ROOT } from './program.js';
 
 export interface FarmOptions {
   executor?: 'docker' | 'host' | 'scripted';
   /** Kept when given; otherwise a folder of its own that is removed with the farm. */
   dataDir?: string;
+  /**
+   * A database of its own, as `npm start` makes one, which costs two processor seconds; else one of the run's server where
+   * there is one.
+   */
+  embedded?: true;
   /** How many workers register and come online before `startFarm` returns. */
   workers?: number;
   /** More environment for the master. */
@@ -48,11 +53,21 @@ export class Farm {
   master!: Program;
   url = '';
   token = '';
+  /** Of the run's server. */
+  #database?: TestDatabase;
 
   constructor(
     readonly dataDir: string,
     readonly options: FarmOptions,
   ) {}
+
+  /** The master's database, when it is one of the run's server. */
+  async #databaseUrl(): Promise<Record<string, string>> {
+    const { embedded, dataDir, masterEnv } = this.options;
+    if (embedded || dataDir || masterEnv?.['DATABASE_URL'] || !hasTestServer()) return {};
+    this.#database ??= await testDatabase();
+    return { DATABASE_URL: this.#database.url };
+  }
 
   async startMaster(): Promise<void> {
     const dir = join(this.dataDir, 'master');
@@ -63,6 +78,7 @@ export class Farm {
         IMPGEM_DATA: dir,
         // the same port again after a restart, so that workers find it
         IMPGEM_PORT: this.url ? new URL(this.url).port : '0',
+        ...(await this.#databaseUrl()),
         ...this.options.masterEnv,
       },
     );
@@ -224,6 +240,7 @@ export class Farm {
   async stop(): Promise<void> {
     const ended = await Promise.allSettled(this.workers.map(drained));
     if (this.master) ended.push(...(await Promise.allSettled([this.master.stop()])));
+    await this.#database?.drop();
     if (!this.options.dataDir) await rm(this.dataDir, { recursive: true, force: true });
     for (const one of ended) if (one.status === 'rejected') throw one.reason;
   }

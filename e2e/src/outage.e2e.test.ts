@@ -81,7 +81,7 @@ describe('while its database is away', () => {
 describe('when a process of the master dies', () => {
   let farm: Farm;
   beforeAll(async () => {
-    farm = await startFarm({ executor: 'host' });
+    farm = await startFarm({ executor: 'host', embedded: true });
     await farm.apply(COUNT);
   });
   afterAll(() => farm?.stop());

@@ -109,7 +109,7 @@ describe('codec', () => {
             expect(error).toBeInstanceOf(MessageError);
           }
       }),
-      { numRuns: 500 },
+      { numRuns: 200 },
     );
   });
 
@@ -140,7 +140,7 @@ describe('codec', () => {
           expect(codec.parse(codec.stringify(message as never))).toEqual(message);
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: 400 },
     );
   });
 });

@@ -48,7 +48,7 @@ describe('data frames', () => {
           expect(error).toBeInstanceOf(FrameError);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 500 },
     );
   });
 

@@ -81,7 +81,7 @@ describe('whatever happens to a worker connection', () => {
             expect(before.attempts.get(keyOf(event))?.state).toBe('held');
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 300 },
     );
   });
 });

@@ -42,6 +42,9 @@ export async function testDatabase(options: { empty?: boolean } = {}): Promise<T
   };
 }
 
+/** Whether this run of tests has a server: those of the kinds `db` and `e2e` do. */
+export const hasTestServer = (): boolean => Boolean(process.env[SERVER]);
+
 /** URL of the test run's server. Throws when there is none. */
 export function testServer(): string {
   const url = process.env[SERVER];
