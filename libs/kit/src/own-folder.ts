@@ -77,17 +77,23 @@ export function whyForeign(
   return isTracked(host, folder) ? 'holds files that git tracks' : undefined;
 }
 
-/** Makes the folder when it is missing, and marks it as made here. Throws what the file system throws. */
+/** Makes the folder when it is missing, and marks it as made here. Throws what the file system throws for a new one. */
 export function makeOwn(host: FolderHost, folder: string): void {
   const { fs } = host;
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   // One that was named may be a link.
   const facts = factsOf(host, `${folder}/.`);
   if (!facts || markOf(host, folder) === proof(facts)) return;
+  const inUse = fs.readdirSync(folder).length > 0;
   const half = `${folder}/${MARK}.new`;
-  fs.rmSync(half, { force: true });
-  fs.writeFileSync(half, `${proof(facts)}\n`, { mode: 0o600, flag: 'wx' });
-  fs.renameSync(half, `${folder}/${MARK}`);
+  try {
+    fs.rmSync(half, { force: true });
+    fs.writeFileSync(half, `${proof(facts)}\n`, { mode: 0o600, flag: 'wx' });
+    fs.renameSync(half, `${folder}/${MARK}`);
+  } catch (error) {
+    // A full disk ends no program that has run here before: the next start marks the folder.
+    if (!inUse) throw error;
+  }
 }
 
 /** Whether our programs made the folder, on this machine and in this place. */

@@ -117,6 +117,7 @@ class Up {
     return connection(
       { url: this.#url, token, from: this.folder.at('master', 'admin-token') },
       this.json,
+      signal,
     );
   }
 
@@ -188,7 +189,8 @@ class Up {
       return EXIT[exitOfResult(result)].code;
     } catch (error) {
       // The farm stays: its master comes back, and the build with it.
-      if (this.options.once || !(error instanceof UnreachableError)) throw error;
+      const goesOn = error instanceof UnreachableError && !this.options.once && !signal.aborted;
+      if (!goesOn) throw error;
       terminal.say(`${error.message}; the build is not shown any more`);
       return EXIT.unreachable.code;
     } finally {
