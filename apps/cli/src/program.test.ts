@@ -1,5 +1,15 @@
 import { createHash } from 'node:crypto';
-import { lstat, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -285,6 +295,8 @@ describe('artifacts --archive', () => {
       out: `${target}\n`,
     });
     expect(await readFile(target, 'utf8')).toBe('a tar');
+    expect((await impgem('artifacts', '1', '--archive', target)).code).toBe(3);
+    expect((await impgem('artifacts', '1', '--archive', target, '-f')).code).toBe(0);
     expect((await impgem('artifacts', '1', '--archive', join(folder, 'all.rar'))).code).toBe(2);
     expect((await impgem('artifacts', '1', '--archive', join(folder, 'no.zip'))).code).not.toBe(0);
     expect((await readdir(folder)).toSorted()).toEqual(['new']);
@@ -315,7 +327,7 @@ describe('artifacts --download', () => {
   it('keeps nothing of a file whose bytes are wrong', async () => {
     offer('a.bin', 'f'.repeat(64));
     const { code, err } = await impgem('artifacts', '1', '-d', folder);
-    expect([code, err]).toEqual([3, expect.stringContaining('a.bin came wrong')]);
+    expect([code, err]).toEqual([3, expect.stringContaining('"a.bin" came wrong')]);
     expect(await readdir(folder)).toEqual([]);
   });
 
@@ -323,6 +335,70 @@ describe('artifacts --download', () => {
     offer(path);
     expect((await impgem('artifacts', '1', '-d', join(folder, 'in'))).code).toBe(3);
     expect(await readdir(folder)).toEqual(expect.not.arrayContaining(['a', 'b']));
+  });
+
+  it('obeys the umask', async () => {
+    offer('a.bin');
+    const before = process.umask(0o077);
+    try {
+      expect((await impgem('artifacts', '1', '-d', folder)).code).toBe(0);
+    } finally {
+      process.umask(before);
+    }
+    expect((await stat(join(folder, 'a.bin'))).mode & 0o777).toBe(0o700);
+  });
+
+  it('overwrites nothing with other content unless that is asked for', async () => {
+    offer('a.bin');
+    await writeFile(join(folder, 'a.bin'), 'mine');
+    const { code, err } = await impgem('artifacts', '1', '-d', folder);
+    expect([code, err]).toEqual([3, expect.stringContaining('--force')]);
+    expect(await readFile(join(folder, 'a.bin'), 'utf8')).toBe('mine');
+    expect((await impgem('artifacts', '1', '-d', folder, '--force')).code).toBe(0);
+    expect(await readFile(join(folder, 'a.bin'))).toEqual(content);
+    // The same once more is no reason to stop.
+    expect((await impgem('artifacts', '1', '-d', folder)).code).toBe(0);
+    expect(await readdir(folder)).toEqual(['a.bin']);
+  });
+
+  it.each([
+    '.git/hooks/post-checkout',
+    'deep/.GIT/config',
+    '.Git',
+    '.g\u200cit/config',
+    'git~1/config',
+    '.git::$INDEX_ALLOCATION/config',
+    '.hg/hgrc',
+    'x/.impgem/client.json',
+  ])('never writes %j', async (path) => {
+    offer(path);
+    expect((await impgem('artifacts', '1', '-d', folder, '--force')).code).toBe(3);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('never writes into the own folder of git, and fetches the rest past what it refuses', async () => {
+    await mkdir(join(folder, '.git/hooks'), { recursive: true });
+    offer('post-checkout');
+    expect((await impgem('artifacts', '1', '-d', join(folder, '.git/hooks'))).code).toBe(3);
+    expect(await readdir(join(folder, '.git/hooks'))).toEqual([]);
+    const paths = ['c:x', 'CON', 'a', 'A', 'b\u202e', `${'l'.repeat(254)}/x`, 'z'];
+    const items = paths.map((path) => anArtifact(path, content, sha256));
+    master.answers.set('GET /builds/1/artifacts', { items, next: null });
+    for (const path of paths) master.files.set(`/builds/1/artifacts/${path}`, content);
+    const to = join(folder, 'to');
+    const { code, err } = await impgem('artifacts', '1', '-d', to);
+    expect(code).toBe(3);
+    expect(err).toContain('4 of 7 artifacts were not fetched');
+    expect(err).toMatch(/"c:x".*"CON".*"A".*"b.u202e"/s);
+    expect((await readdir(to)).toSorted()).toEqual(['a', 'l'.repeat(254), 'z']);
+  });
+
+  it('removes what an earlier run left half done', async () => {
+    offer('a.bin');
+    const name = createHash('sha256').update('a.bin').digest('hex').slice(0, 16);
+    await writeFile(join(folder, `.impgem-${name}.part`), 'half');
+    expect((await impgem('artifacts', '1', '-d', folder)).code).toBe(0);
+    expect(await readdir(folder)).toEqual(['a.bin']);
   });
 
   it('does not write through a link that lies in the folder', async () => {

@@ -6,7 +6,7 @@ import { Option, type Command } from 'commander';
 import { wholeNumber } from '../arguments.js';
 import { connection, titleOf, type Cli, type Connection } from '../cli.js';
 import { DEFAULT_DATA, DEFAULT_PORT, inherited, quickstartImage } from '../config.js';
-import { download } from '../download.js';
+import { Downloads } from '../download.js';
 import { EXIT, exitOfResult } from '../exit-codes.js';
 import { size } from '../terminal.js';
 import { Child } from '../up/child.js';
@@ -218,8 +218,9 @@ class Up {
   async #fetch(client: Client, build: Named, artifacts: Artifact[]): Promise<void> {
     const { terminal, signal } = this.cli;
     const to = this.folder.at('artifacts', `${build.builder}-${build.number}`);
-    for (const artifact of artifacts)
-      await download(client, build.id, artifact, to, { signal, onBytes: () => {} });
+    // The folder is the farm's own: what another run left there is replaced.
+    const downloads = new Downloads(client, build.id, to, { signal, force: true });
+    for (const artifact of artifacts) await downloads.fetch(artifact);
     terminal.say(`fetched into ${to}, each with the right SHA-256`);
   }
 
