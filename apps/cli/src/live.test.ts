@@ -1,3 +1,4 @@
+import { eventually, patient } from '@impgem/testkit';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -45,7 +46,7 @@ describe('the live socket', () => {
     return live;
   };
   const peer = async (n: number) => {
-    await until(() => peers.length > n);
+    await eventually(() => peers.length > n);
     return peers[n] as Peer;
   };
 
@@ -69,14 +70,14 @@ describe('the live socket', () => {
     first.send({ type: 'subscribed', id, after: '1.0' });
     first.send({ type: 'event', id, event: event('1.1') });
     first.send({ type: 'event', id, event: event('1.2') });
-    await until(() => seen.length === 2);
+    await eventually(() => seen.length === 2);
     first.socket.terminate();
     const second = (await peer(1)).greet();
     const again = await second.until(1);
     expect(again).toMatchObject({ topic: 'events', after: '1.2' });
     second.send({ type: 'event', id: again.id, event: event('1.2') });
     second.send({ type: 'event', id: again.id, event: event('1.3') });
-    await until(() => seen.length === 3);
+    await eventually(() => seen.length === 3);
     expect(seen).toEqual(['1.1', '1.2', '1.3']);
   });
 
@@ -103,7 +104,7 @@ describe('the live socket', () => {
     const { id } = await first.until(1);
     expect(first.requests[0]).toMatchObject({ topic: 'log', build: 1, step: 2, offset: 0 });
     first.send(piece(id, 0, 'hello '));
-    await until(() => text.length === 1);
+    await eventually(() => text.length === 1);
     first.socket.terminate();
     const second = (await peer(1)).greet();
     const again = await second.until(1);
@@ -111,7 +112,7 @@ describe('the live socket', () => {
     second.send(piece(again.id, 0, 'hello '));
     second.send(piece(again.id, 6, 'world'));
     second.send({ type: 'log.end', id: again.id, step: 2, bytes: 11 });
-    await until(() => end !== undefined);
+    await eventually(() => end !== undefined);
     expect([text.join(''), end]).toEqual(['hello world', 11]);
   });
 
@@ -127,7 +128,7 @@ describe('the live socket', () => {
       { type: 'subscribe', topic: 'log', offset: 2 },
     ]);
     first.send(piece(first.requests[2]?.id ?? '', 2, 'abc'));
-    await until(() => text.length === 1);
+    await eventually(() => text.length === 1);
     expect(text).toEqual(['abc']);
   });
 
@@ -136,13 +137,13 @@ describe('the live socket', () => {
     server.on('connection', () => peers.at(-1)?.greet());
     open({ silenceMs: 100 });
     const asked = () => peers.findIndex(({ requests }) => requests.at(-1)?.id === 'alive');
-    await until(() => asked() >= 0 && asked() < peers.length - 1);
+    await eventually(() => asked() >= 0 && asked() < peers.length - 1);
     expect(peers[asked()]?.requests.at(-1)?.type).toBe('unsubscribe');
   });
 
   it('keeps a silent connection that answers', async () => {
     // long enough for a busy machine to answer
-    open({ silenceMs: 1_000 });
+    open({ silenceMs: patient(1_000) });
     const first = (await peer(0)).greet();
     first.onRequest = ({ id }) => first.send({ type: 'unsubscribed', id });
     await first.until(2);
@@ -152,17 +153,17 @@ describe('the live socket', () => {
   it('reads nothing while it is paused, and does not take that for silence', async () => {
     const text: string[] = [];
     // long enough for a busy machine to greet, short beside the pause
-    const socket = open({ silenceMs: 500 });
+    const socket = open({ silenceMs: patient(500) });
     socket.log({ build: 1, step: 2 }, { piece: (piece) => text.push(piece.text) });
     const first = (await peer(0)).greet();
     first.onRequest = ({ id }) => first.send({ type: 'unsubscribed', id });
     const { id } = await first.until(1);
     socket.pause();
     first.send(piece(id, 0, 'late'));
-    await new Promise((done) => setTimeout(done, 1_500));
+    await new Promise((done) => setTimeout(done, patient(1_500)));
     expect([text, peers.length]).toEqual([[], 1]);
     socket.resume();
-    await until(() => text.length === 1);
+    await eventually(() => text.length === 1);
     expect([text, peers.length]).toEqual([['late'], 1]);
   });
 
@@ -178,7 +179,7 @@ describe('the live socket', () => {
     const second = (await peer(1)).greet();
     const again = await second.until(1);
     second.send({ type: 'error', id: again.id, code: 'not-found', detail: 'no such build' });
-    await until(() => errors.length > 0);
+    await eventually(() => errors.length > 0);
     expect(errors).toEqual(['not-found']);
   });
 
@@ -187,7 +188,7 @@ describe('the live socket', () => {
     const onRefused = ({ status }: ProblemError) => refused.push(status);
     open({ onRefused });
     (await peer(0)).greet().socket.close(4403, 'revoked');
-    await until(() => refused.length === 1);
+    await eventually(() => refused.length === 1);
     expect(live?.state).toBe('closed');
     await new Promise((done) => server.close(done));
     for (const { socket } of peers) socket.terminate();
@@ -199,7 +200,7 @@ describe('the live socket', () => {
     });
     await once(server, 'listening');
     open({ onRefused });
-    await until(() => refused.length === 2);
+    await eventually(() => refused.length === 2);
     expect(refused).toEqual([401, 401]);
   });
 });
@@ -226,7 +227,7 @@ class Peer {
   }
   /** Waits for so many requests; answers the last. */
   async until(n: number): Promise<LiveRequest> {
-    await until(() => this.requests.length >= n);
+    await eventually(() => this.requests.length >= n);
     return this.requests[n - 1] as LiveRequest;
   }
 }
@@ -247,7 +248,3 @@ const piece = (id: string, offset: number, text: string): LiveMessage => ({
   at: '2026-01-01T00:00:00Z',
   text,
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((done) => setTimeout(done, 2));
-}

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { BuildPlan, PlannedStep } from '@impgem/pipeline';
 import { CLOSE, WORKER_LIMITS, type WorkerEvent } from '@impgem/protocol';
+import { patient } from '@impgem/testkit';
 import { createHash } from 'node:crypto';
 import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -61,7 +62,7 @@ async function startWorker(folder = dataDir, slots = 2, budget = new Budget(1024
       labels: [],
       slots,
     },
-    limits: { ...WORKER_LIMITS, quickWithinMs: 5, longLivedMs: 0, stopMs: 1000 },
+    limits: { ...WORKER_LIMITS, quickWithinMs: 5, longLivedMs: 0, stopMs: patient(1000) },
     dial: () =>
       dial({ masterUrl: `http://127.0.0.1:${port}`, allowInsecure: false, noProxy: [] }, token),
     vitals: () => ({ diskFree: 1 }),

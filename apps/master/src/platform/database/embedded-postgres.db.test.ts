@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Client } from 'pg';
+import { patient } from '@impgem/testkit';
 import { Database } from './database.js';
 import { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded-postgres.js';
 import { findBinaries, POSTGRES_USER } from './postgres-binaries.js';
@@ -92,7 +93,7 @@ describe('the embedded database', () => {
 
   it('is away for those who ask while it hangs, and there again when it goes on', async () => {
     const postgres = await start();
-    const database = new Database({ url: postgres.url, poolSize: 1, patienceMs: 500 });
+    const database = new Database({ url: postgres.url, poolSize: 1, patienceMs: patient(500) });
     try {
       const pid = async () => {
         const [row] = await database.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');

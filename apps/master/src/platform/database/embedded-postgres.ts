@@ -40,6 +40,8 @@ const APPLICATION = 'impgem-master';
 
 const START_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 30_000;
+/** On a machine that is ten times slower and has much else to do, the first connection takes seconds. */
+const CONNECT_MS = 30_000;
 const POLL_MS = 20;
 
 export type Say = (message: string, facts?: Record<string, unknown>) => void;
@@ -380,7 +382,7 @@ async function ask(
 ): Promise<Record<string, unknown>[]> {
   const client = new Client({
     connectionString: url(place, port, database),
-    connectionTimeoutMillis: 5000,
+    connectionTimeoutMillis: CONNECT_MS,
     application_name: applicationName(),
   });
   client.on('error', () => undefined);
