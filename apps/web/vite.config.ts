@@ -6,6 +6,8 @@ import { defaultClientConditions, defineConfig } from 'vite';
  * inlined (no preload helper, no data: addresses for small files).
  */
 export default defineConfig({
+  // the master puts the path of the farm's address before what is relative in index.html
+  base: './',
   plugins: [react()],
   // our libraries as they are written: nothing need be compiled before
   resolve: { conditions: ['source', ...defaultClientConditions] },

@@ -7,7 +7,7 @@ import {
 import { HttpAdapterHost } from '@nestjs/core';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { FarmError } from '@impgem/kit';
-import { logger, type PlaceKind, type RouteRules } from '../platform/index.js';
+import { logger, markAdmitted, type PlaceKind, type RouteRules } from '../platform/index.js';
 import { Access } from './access.js';
 import type { Caller } from './caller.js';
 import { Places } from './places.js';
@@ -19,6 +19,9 @@ const log = logger('access');
 const READS = new Set(['GET', 'HEAD', 'OPTIONS']);
 /** How often it is looked whether the time of a caller has come whose answer is still under way. */
 const EXPIRY_EVERY_MS = 10_000;
+
+/** A body up to here is nothing to count; what does not say how long it is may be long. */
+const SMALL_BODY_BYTES = 64 * 1024;
 
 interface Request extends FastifyRequest {
   caller?: Caller;
@@ -81,7 +84,11 @@ export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplication
         'forbidden',
         `this needs the scope ${needs}; ${caller.actor} has ${caller.scopes.join(', ')}`,
       );
-    this.#take(takes === undefined ? ['requests'] : ['requests', takes], caller, reply);
+    markAdmitted(request.raw);
+    const kinds: PlaceKind[] = ['requests'];
+    if (takes !== undefined) kinds.push(takes);
+    if (isLarge(request)) kinds.push('bodies');
+    this.#take(kinds, caller, reply);
     request.caller = caller;
     const entry = { caller, reply };
     this.#underWay.add(entry);
@@ -109,6 +116,11 @@ export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplication
       });
     }
   }
+}
+
+function isLarge({ headers }: FastifyRequest): boolean {
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = headers;
+  return coding !== undefined || Number(length) > SMALL_BODY_BYTES;
 }
 
 /** Half an answer may be out: a cut is the only way to say that the rest is missing. */

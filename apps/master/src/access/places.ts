@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
-import { Counter, Gauge } from 'prom-client';
-import { type Limits, MasterConfig, type PlaceKind } from '../platform/index.js';
+import { Gauge } from 'prom-client';
+import { limitHits, type Limits, MasterConfig, type PlaceKind } from '../platform/index.js';
 
 /** By kind: the limits of `config.limits` for all, and for one caller. */
 const LIMITS_OF = {
@@ -10,6 +10,7 @@ const LIMITS_OF = {
   archives: ['archives', 'archivesPerCaller'],
   searches: ['searches', 'searchesPerCaller'],
   checks: ['checks', 'checksPerCaller'],
+  bodies: ['bodies', 'bodiesPerCaller'],
   live: ['liveConnections', 'liveConnectionsPerCaller'],
   workers: ['workerConnections', 'connectionsPerWorker'],
 } as const satisfies Record<PlaceKind, readonly [keyof Limits, keyof Limits]>;
@@ -20,6 +21,7 @@ const WHAT: Record<PlaceKind, string> = {
   archives: 'archives',
   searches: 'searches',
   checks: 'checks of farm files',
+  bodies: 'large bodies',
   live: 'live sockets',
   workers: 'connections of workers',
 };
@@ -39,7 +41,7 @@ export class Places {
   check(kind: PlaceKind): void {
     const [forAll] = LIMITS_OF[kind];
     if ((this.#totals.get(kind) ?? 0) < this.config.limits[forAll]) return;
-    hits.inc({ limit: forAll });
+    limitHits.inc({ limit: forAll });
     throw new FarmError('overloaded', `too many ${WHAT[kind]} are under way; try again later`, {
       limit: forAll,
     });
@@ -57,7 +59,7 @@ export class Places {
     const own = taken.get(caller) ?? 0;
     const most = this.config.limits[perCaller];
     if (own >= most) {
-      hits.inc({ limit: perCaller });
+      limitHits.inc({ limit: perCaller });
       throw new FarmError(
         'too-many-requests',
         `you have ${own} ${WHAT[kind]} under way, and may have ${most}; try again when one has ended`,
@@ -88,9 +90,4 @@ const used = new Gauge({
   name: 'impgem_places_used',
   help: 'What is under way now, by kind; each kind has a limit for all and one per caller',
   labelNames: ['kind'],
-});
-const hits = new Counter({
-  name: 'impgem_limit_hits_total',
-  help: 'Refusals because a limit was reached, by its name in docs/configuration.md',
-  labelNames: ['limit'],
 });

@@ -2,15 +2,11 @@ import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { AppliedFarm, FarmFile, FarmVersion } from '@impgem/client';
 import { FarmError, cutText, quoted } from '@impgem/kit';
-import {
-  type BuilderDefinition,
-  type FileProblem,
-  nameProblem,
-  readFarmFile,
-} from '@impgem/pipeline';
+import { type BuilderDefinition, type FileProblem, nameProblem } from '@impgem/pipeline';
 import { Audit } from '../access/index.js';
 import { Events } from '../events/index.js';
 import { Database, nearest, type Tx } from '../platform/index.js';
+import { FarmChecker } from './farm-checker.js';
 
 /** A builder that is in force. */
 export interface ActiveBuilder {
@@ -37,11 +33,12 @@ export class Builders {
     private readonly db: Database,
     private readonly events: Events,
     private readonly audit: Audit,
+    private readonly checker: FarmChecker,
   ) {}
 
   /** What is wrong with a farm file; nothing when it is in order. */
-  lint(source: string): FileProblem[] {
-    return readFarmFile(source).problems;
+  async lint(source: string): Promise<FileProblem[]> {
+    return (await this.checker.read(source)).problems;
   }
 
   /**
@@ -49,7 +46,7 @@ export class Builders {
    * Throws `invalid-farm-file` with the problems, each with line and column.
    */
   async apply(source: string, actor: string): Promise<AppliedFarm> {
-    const { farm, problems } = readFarmFile(source);
+    const { farm, problems } = await this.checker.read(source);
     if (!farm) throw invalid(problems);
     const rows = [...farm.builders].map(([name, definition]) => ({ name, definition }));
     const names = rows.map((builder) => builder.name);

@@ -35,8 +35,8 @@ export class FarmController {
   @ApiConsumes(...FARM_TYPES)
   @ApiBody({ type: FarmSource })
   @ApiOkResponse({ type: LintResult })
-  lint(@Body() body: unknown): LintResult {
-    return { problems: this.builders.lint(sourceOf(body)) };
+  async lint(@Body() body: unknown): Promise<LintResult> {
+    return { problems: await this.builders.lint(sourceOf(body)) };
   }
 
   @Get()

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { AppliedFarm, Builder, FarmFile, FarmVersion, Page, Problem } from '@impgem/client';
 import * as fc from 'fast-check';
+import { withConfig } from '../platform/index.js';
 import { type TestMaster, testMaster } from '../testing.js';
+import { FarmChecker } from './farm-checker.js';
 
 const farm = (...names: string[]) =>
   `builders:\n${names.map((name) => `  ${name}: { image: i, steps: [{ name: s, run: 'true' }] }\n`).join('')}`;
@@ -199,5 +201,38 @@ describe('the farm file', () => {
     const { token } = await master.newToken(['trigger']);
     const answer = await master.call('PUT', '/api/v1/farm', { json: { source: farm('a') }, token });
     expect(answer.status).toBe(403);
+  });
+});
+
+describe('the check of a farm file', () => {
+  /** As much as is taken, of what takes long. */
+  const worst = `builders:\n  a:\n    steps:\n${"      - { run: 'true', x: 1 }\n".repeat(6000)}`;
+
+  it('holds nobody else up', async () => {
+    const order: string[] = [];
+    const lint = master
+      .call('POST', '/api/v1/farm/lint', { json: { source: worst } })
+      .then(({ status }) => order.push(`lint ${status}`));
+    for (let n = 0; n < 3; n++) {
+      await master.call('GET', '/health/live', { token: null });
+      order.push('health');
+    }
+    await lint;
+    expect(order).toEqual(['health', 'health', 'health', 'lint 200']);
+  });
+
+  it('has a time of its own, after which it is given up; the next one is as good as ever', async () => {
+    const limits = { ...master.config.limits, checkMs: 0 };
+    const hasty = new FarmChecker(withConfig(master.config, { limits }));
+    await expect(hasty.read(worst)).rejects.toMatchObject({
+      code: 'invalid-request',
+      message: expect.stringContaining('smaller'),
+    });
+    await hasty.onApplicationShutdown();
+    const checker = new FarmChecker(master.config);
+    const good = "builders: { a: { steps: [{ run: 'true' }] } }";
+    expect((await checker.read(good)).farm?.builders.has('a')).toBe(true);
+    expect((await checker.read('builders: 1')).problems).toHaveLength(1);
+    await checker.onApplicationShutdown();
   });
 });

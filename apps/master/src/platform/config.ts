@@ -47,6 +47,14 @@ export interface Limits {
   bodyBytes: number;
   /** A frame of the worker's or the live socket, bytes. */
   frameBytes: number;
+  /** Connections of any kind; more are not taken. */
+  connections: number;
+  /** Connections on which nobody was let in and nothing is asked; the longest silent are cut off. */
+  silentConnections: number;
+  /** Of one address, or network of 64 bits, that is neither this machine's nor a proxy's. */
+  silentConnectionsPerAddress: number;
+  /** Upgrades that wait for an answer. */
+  upgrades: number;
   /** Requests under way at once. */
   requests: number;
   /** Of one caller: an API token with all its sessions. */
@@ -67,6 +75,12 @@ export interface Limits {
   checks: number;
   /** Of one caller. */
   checksPerCaller: number;
+  /** The check of one farm file, ms. */
+  checkMs: number;
+  /** Bodies above 64 KiB that are received. */
+  bodies: number;
+  /** Of one caller. */
+  bodiesPerCaller: number;
   /** Connections of the live socket. */
   liveConnections: number;
   /** Of one caller. */
@@ -115,6 +129,10 @@ export interface Limits {
 export const LIMITS: Limits = Object.freeze({
   bodyBytes: 2 * 1024 * 1024,
   frameBytes: 1024 * 1024 + 1024,
+  connections: 20_000,
+  silentConnections: 4000,
+  silentConnectionsPerAddress: 256,
+  upgrades: 12_000,
   requests: 2000,
   requestsPerCaller: 200,
   downloads: 200,
@@ -125,6 +143,9 @@ export const LIMITS: Limits = Object.freeze({
   searchesPerCaller: 6,
   checks: 8,
   checksPerCaller: 4,
+  checkMs: 20_000,
+  bodies: 64,
+  bodiesPerCaller: 16,
   liveConnections: 2000,
   liveConnectionsPerCaller: 1000,
   liveSubscriptions: 64,

@@ -16,6 +16,8 @@ export {
   type RouteRules,
 } from './http/route-access.js';
 export { closeSocket, shielded } from './http/web-sockets.js';
+export { markAdmitted } from './http/silent-connections.js';
+export { limitHits } from './metrics/limit-hits.js';
 export { PlatformModule, type Platform } from './platform.module.js';
 export { BlobStore } from './storage/blobs.js';
 export {

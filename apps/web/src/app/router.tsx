@@ -12,6 +12,7 @@ import { WorkerList } from '../features/workers/worker-list.js';
 import { Crash, NotFound } from './not-found.js';
 import { BuildScreen, BuilderScreen, BuildersScreen, RequestScreen } from './screens.js';
 import { Shell, useRights } from './shell.js';
+import { basePath } from '../lib/base.js';
 
 /** The addresses of the page. Screens get their place in it as props; features know no routes but for links. */
 const root = createRootRoute({
@@ -128,6 +129,7 @@ const workers = createRoute({
 });
 
 export const router = createRouter({
+  basepath: basePath || '/',
   routeTree: root.addChildren([home, builders, builder, numbered, builds, build, request, workers]),
   defaultPreload: false,
 });

@@ -12,6 +12,7 @@ import { Gem } from '../ui/gem.js';
 import { Loading } from '../ui/page.js';
 import { ProblemAlert } from '../ui/problem.js';
 import styles from './shell.module.css';
+import { basePath } from '../lib/base.js';
 
 const SessionContext = createContext<Session | undefined>(undefined);
 
@@ -139,7 +140,7 @@ function Account({ session }: { session: Session }) {
         <Menu.Label>
           Token {name}: {session.scopes.join(', ')}
         </Menu.Label>
-        <Menu.Item component="a" href="/api/docs" target="_blank">
+        <Menu.Item component="a" href={`${basePath}/api/docs`} target="_blank">
           API reference
         </Menu.Item>
         <Menu.Item onClick={() => void signOut()}>Sign out</Menu.Item>

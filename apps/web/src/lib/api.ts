@@ -1,4 +1,5 @@
 import { createClient, type BuildQuery, type Client, type Session } from '@impgem/client';
+import { basePath } from './base.js';
 
 /**
  * The CSRF token of the session. It lives in memory only: whoever signs in or asks for the session sets it, and
@@ -13,7 +14,7 @@ async function opened(answer: Promise<Session>): Promise<Session> {
 }
 
 /** What the page asks of the master: the client, over the page's own origin and cookie. */
-export const api: Client = createClient({ url: '', csrf: () => csrf });
+export const api: Client = createClient({ url: basePath, csrf: () => csrf });
 
 export const currentSession = (): Promise<Session> => opened(api.session.get());
 export const signIn = (token: string): Promise<Session> => opened(api.session.signIn(token));

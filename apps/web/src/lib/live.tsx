@@ -9,6 +9,7 @@ import {
   type ReactNode,
 } from 'react';
 import { Refresher, keys, staleAfter } from './keys.js';
+import { farmUrl } from './base.js';
 
 /** The page's one live socket, and how it stands. */
 export interface Link {
@@ -26,7 +27,7 @@ class PageLink implements Link {
 
   get live(): Live {
     this.#live ??= openLive({
-      url: globalThis.location.origin,
+      url: farmUrl(),
       onRefused: () => this.onLost(),
       onState: (state) => {
         if (state === 'waiting') this.onLost();

@@ -14,6 +14,7 @@ import { answerOf, PROBLEM_TYPE } from './problem.js';
 import type { RouteRules } from './route-access.js';
 import { validationPipe } from './validation.js';
 import { trustOf } from './client-address.js';
+import { SilentConnections } from './silent-connections.js';
 import { ownErrors } from './raw-sockets.js';
 import { serveWebPage } from './web-page.js';
 import { FarmWsAdapter } from './ws-adapter.js';
@@ -21,6 +22,12 @@ import { FarmWsAdapter } from './ws-adapter.js';
 const log = logger('http');
 
 const REQUEST_TIMEOUT_MS = 60_000;
+/** With peers that send nothing, or slowly: the TLS handshake, then the headers; the whole of a request has the above. */
+const PATIENCE = {
+  handshakeTimeout: 10_000,
+  headersTimeout: 15_000,
+  connectionsCheckingInterval: 5000,
+};
 const YAML = ['application/yaml', 'application/x-yaml', 'text/yaml', 'text/x-yaml'];
 
 export function fastifyAdapter({ config }: Pick<Platform, 'config'>): FastifyAdapter {
@@ -30,7 +37,7 @@ export function fastifyAdapter({ config }: Pick<Platform, 'config'>): FastifyAda
     bodyLimit: config.limits.bodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 2048 },
-    ...(config.tls ? { https: config.tls } : {}),
+    ...(config.tls ? { https: { ...config.tls, ...PATIENCE } } : { http: PATIENCE }),
   });
 }
 
@@ -42,6 +49,7 @@ export async function prepareHttp(
 ): Promise<void> {
   const http = app.getHttpAdapter().getInstance();
   ownErrors(http.server);
+  new SilentConnections(config.limits, trustOf(config.trustProxy)).watch(http.server);
   http.addHook('onRequest', (request, reply, done) => {
     if (lifecycle.state !== 'stopping' || request.url.startsWith('/health/')) return done();
     const { problem, headers } = answerOf(
@@ -79,11 +87,12 @@ export async function prepareHttp(
   );
   // The adapter would look for a package, and a bundle has none: from here it takes ours.
   await loadPackage('ws', 'WsAdapter', () => import('ws'));
-  app.useWebSocketAdapter(new FarmWsAdapter(app, config.limits.upgradeMs));
+  app.useWebSocketAdapter(new FarmWsAdapter(app, config.limits));
   app.useGlobalPipes(validationPipe());
   app.useGlobalFilters(new ProblemFilter());
-  await serveDocs(http as FastifyInstance, () => openApiDocument(app));
-  await serveWebPage(http as FastifyInstance, webDir);
+  const below = new URL(config.publicUrl).pathname.replace(/\/+$/, '');
+  await serveDocs(http as FastifyInstance, () => openApiDocument(app), below);
+  await serveWebPage(http as FastifyInstance, webDir, below);
 }
 
 /** A strict policy of content: own files only, no inline script; styles may be inline, since Mantine sets them. */

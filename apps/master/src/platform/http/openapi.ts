@@ -78,6 +78,7 @@ const PROBLEM_RESPONSE = {
 export async function serveDocs(
   http: FastifyInstance,
   document: () => OpenAPIObject,
+  below: string,
 ): Promise<void> {
   let json: string | undefined;
   const files = path.dirname(
@@ -86,9 +87,11 @@ export async function serveDocs(
   http.get('/api/docs-json', (_request, reply) =>
     reply.type('application/json; charset=utf-8').send((json ??= JSON.stringify(document()))),
   );
-  http.get('/api/docs', (_request, reply) => reply.type('text/html; charset=utf-8').send(PAGE));
+  http.get('/api/docs', (_request, reply) =>
+    reply.type('text/html; charset=utf-8').send(PAGE.replaceAll('="/', `="${below}/`)),
+  );
   http.get('/api/docs/start.js', (_request, reply) =>
-    reply.type('text/javascript; charset=utf-8').send(START),
+    reply.type('text/javascript; charset=utf-8').send(START.replace("'/", `'${below}/`)),
   );
   await http.register(fastifyStatic, {
     root: files,

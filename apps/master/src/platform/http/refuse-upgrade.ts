@@ -3,6 +3,7 @@ import type { ProblemCode } from '@impgem/client';
 import type { VerifyClientCallbackAsync } from 'ws';
 import { logger } from '../logging.js';
 import { answerOf } from './problem.js';
+import { markAdmitted } from './silent-connections.js';
 
 const log = logger('platform');
 
@@ -27,8 +28,10 @@ export function admitUpgrade(
   };
 }
 
-/** Gives a place back when the connection ends, WebSocket or not. */
-export function keepPlace({ socket }: IncomingMessage, leave: () => void): void {
+/** Keeps a place, and gives it back when the connection ends, WebSocket or not. */
+export function keepPlace(request: IncomingMessage, leave: () => void): void {
+  const { socket } = request;
+  markAdmitted(request);
   if (socket.destroyed) leave();
   else socket.once('close', leave);
 }

@@ -9,6 +9,7 @@ import { FarmError } from '@impgem/kit';
 import type { WebSocket, WebSocketServer } from 'ws';
 import { Counter } from 'prom-client';
 import { logger } from '../logging.js';
+import { limitHits } from '../metrics/limit-hits.js';
 import { answerOf, PROBLEM_TYPE } from './problem.js';
 
 const log = logger('platform');
@@ -25,6 +26,13 @@ const refused = new Counter({
 /** The part of a WebSocket's server that takes an upgrade. */
 export type Door = Pick<WebSocketServer, 'path' | 'handleUpgrade' | 'emit'>;
 
+export interface UpgradeLimits {
+  /** Until it is a WebSocket. */
+  upgradeMs: number;
+  /** That wait at once. */
+  upgrades: number;
+}
+
 /** One server's upgrades. `doors` are looked up at each, since they are added while the application starts. */
 export class Upgrades {
   /** Those that are no WebSockets yet. */
@@ -33,7 +41,7 @@ export class Upgrades {
 
   constructor(
     private readonly doors: () => readonly Door[],
-    private readonly deadlineMs: number,
+    private readonly limits: UpgradeLimits,
   ) {}
 
   /** The listener of `upgrade`. Does not throw. */
@@ -43,13 +51,17 @@ export class Upgrades {
     // Whoever answers, and whether the peer reads it or not: by then it is a WebSocket or it is gone.
     const deadline = setTimeout(() => {
       this.#refuse(socket, new FarmError('overloaded', 'the upgrade took too long; try again'));
-    }, this.deadlineMs);
+    }, this.limits.upgradeMs);
     const settled = () => {
       clearTimeout(deadline);
       this.#waiting.delete(socket);
     };
     socket.once('close', settled);
     try {
+      if (this.#waiting.size > this.limits.upgrades) {
+        limitHits.inc({ limit: 'upgrades' });
+        throw new FarmError('overloaded', 'too many upgrades wait; try again later');
+      }
       const door = this.#doorOf(request);
       door.handleUpgrade(request, socket, head, (webSocket: WebSocket) => {
         settled();

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import fastifyStatic from '@fastify/static';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -24,10 +24,18 @@ const PAGE_POLICY = [
 
 /**
  * Serves the built page: files as they are, every other address the page itself, whose router knows it.
+ * `below` is the path of the farm's public address, without a slash at its end, for a proxy that takes it off; most have none.
  * Vite names files under `assets/` after their content, so those may be kept for ever.
  */
-export async function serveWebPage(http: FastifyInstance, folder: string): Promise<void> {
-  const built = existsSync(path.join(folder, 'index.html'));
+export async function serveWebPage(
+  http: FastifyInstance,
+  folder: string,
+  below: string,
+): Promise<void> {
+  const index = path.join(folder, 'index.html');
+  const built = existsSync(index);
+  // Its addresses are built as relative to itself, and it is served at many: each begins at the farm's own.
+  const page = built ? readFileSync(index, 'utf8').replaceAll('="./', `="${below}/`) : '';
   if (built) await http.register(fastifyStatic, { root: folder, serve: false });
   http.get('/*', async (request: FastifyRequest, reply: FastifyReply) => {
     // As the router has decoded it: to `URL` a target such as `//[` is no address.
@@ -43,8 +51,9 @@ export async function serveWebPage(http: FastifyInstance, folder: string): Promi
       return reply.sendFile(name, { maxAge: '365d', immutable: true });
     const isFile =
       /\.[a-z0-9]+$/i.test(name) && existsSync(path.join(folder, path.normalize(name)));
-    return reply.header('cache-control', 'no-cache').sendFile(isFile ? name : 'index.html', {
-      cacheControl: false,
-    });
+    reply.header('cache-control', 'no-cache');
+    return isFile && name !== '/index.html'
+      ? reply.sendFile(name, { cacheControl: false })
+      : reply.type('text/html; charset=utf-8').send(page);
   });
 }

@@ -4,7 +4,7 @@ import type { INestApplicationContext } from '@nestjs/common';
 import { WsAdapter } from '@nestjs/platform-ws';
 import type { WebSocket, WebSocketServer } from 'ws';
 import { logger } from '../logging.js';
-import { type Door, Upgrades } from './upgrades.js';
+import { type Door, type UpgradeLimits, Upgrades } from './upgrades.js';
 import { closeSocket, shielded } from './web-sockets.js';
 
 const log = logger('platform');
@@ -22,7 +22,7 @@ export class FarmWsAdapter extends WsAdapter {
 
   constructor(
     app: INestApplicationContext,
-    private readonly upgradeMs: number,
+    private readonly limits: UpgradeLimits,
   ) {
     super(app, { messageParser: () => undefined });
   }
@@ -59,7 +59,7 @@ export class FarmWsAdapter extends WsAdapter {
     if (this.httpServersRegistry.has(port)) return undefined;
     this.httpServersRegistry.set(port, server);
     const doors = () => (this.wsServersRegistry.get(port) ?? []) as Door[];
-    const upgrades = new Upgrades(doors, this.upgradeMs);
+    const upgrades = new Upgrades(doors, this.limits);
     this.#upgrades.push(upgrades);
     server.on('upgrade', (request, socket, head) => upgrades.take(request, socket, head));
     return server;

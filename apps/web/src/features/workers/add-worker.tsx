@@ -8,6 +8,7 @@ import { ProblemAlert } from '../../ui/problem.js';
 import { isInsecure, recipes, workerName } from './commands.js';
 import { newWorkers } from './new-workers.js';
 import styles from './workers.module.css';
+import { farmUrl } from '../../lib/base.js';
 
 const EXPIRY = [
   { value: '3600', label: 'in an hour' },
@@ -152,7 +153,7 @@ function Commands({
   arrived: Worker[];
   onClose: () => void;
 }) {
-  const master = globalThis.location.origin;
+  const master = farmUrl();
   const chosen = workerName(name);
   const list = recipes({
     master,
