@@ -118,6 +118,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
     {
       executor,
       uploads,
+      stepLog: config.executor.docker.logCap,
       spool: new Spool(join(config.dataDir, 'spool'), new Budget(config.spoolQuota)),
       checkout: (order) =>
         checkout({

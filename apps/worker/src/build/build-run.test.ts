@@ -182,6 +182,26 @@ describe('BuildRun', () => {
     expect(events().at(-1)).toEqual({ kind: 'build.finished', result: 'success' });
   });
 
+  it('stops a step that writes more than the worker takes, and keeps its log up to there', async () => {
+    const { run, finished, text, events } = build(
+      [step('lines stdout 100000\nsleep 600000', { name: 'flood' }), step('stdout b')],
+      {},
+      { stepLog: 5000 },
+    );
+    await run.run();
+    const out = text(0, 'stdout');
+    expect(out.length).toBe(5000);
+    expect(out.toString()).toMatch(/^line 1\nline 2\n/);
+    expect(text(0, 'system').toString()).toContain('the log of the output ends here');
+    expect(finished(0)).toMatchObject({
+      result: 'failure',
+      reason: { code: 'output-limit', message: expect.stringContaining('5000 bytes') },
+      log: { sha256: { stdout: sha256(out) } },
+    });
+    expect(finished(1)).toMatchObject({ result: 'skipped' });
+    expect(events().at(-1)).toMatchObject({ kind: 'build.finished', result: 'failure' });
+  });
+
   it('skips what follows a failure, but collects the artifacts', async () => {
     const { run, finished, events, stored } = build(
       [step('write report.txt x\nexit 1', { name: 'test' }), step('stdout b'), ARTIFACTS],

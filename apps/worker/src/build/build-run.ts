@@ -21,6 +21,7 @@ import {
   stoppedEnding,
   Stopper,
   tooLong,
+  tooMuch,
   type Ending,
   type Stop,
 } from './stop.js';
@@ -33,6 +34,8 @@ export interface BuildSurroundings {
   uploads: Uploads;
   /** Room for output in the spool. */
   budget: Pick<Budget, 'full' | 'exhausted' | 'room'>;
+  /** Bytes of output that a step may make; none when absent. */
+  stepLog?: number;
   /** Brings the source; with the worker's own settings filled in. */
   checkout: (
     order: Pick<Parameters<typeof checkout>[0], 'source' | 'log' | 'signal'>,
@@ -224,8 +227,8 @@ export class BuildRun {
     open: OpenStep | undefined,
   ): Promise<Ending> {
     const begun = open ? undefined : this.early({ kind: 'step.started', step: index });
-    const log = this.logOf(index, open);
     const stopper = (this.stopper = new Stopper());
+    const log = this.logOf(index, open, stopper);
     const { launch } = this.order.earlier ?? {};
     if (this.stop) stopper.set(this.stop);
     else if (open && launch?.step === index && launch.stop) stopper.set(launch.stop);
@@ -353,7 +356,8 @@ export class BuildRun {
     return reasonOf(reason.code, `step ${step.name}: ${reason.message}`);
   }
 
-  private logOf(step: number, open: OpenStep | undefined): StepLog {
+  private logOf(step: number, open: OpenStep | undefined, stopper?: Stopper): StepLog {
+    const { stepLog } = this.around;
     return new StepLog({
       append: (record) => this.keep(record),
       attempt: this.order.attempt,
@@ -361,6 +365,9 @@ export class BuildRun {
       zero: this.zero,
       budget: this.around.budget,
       ...(open ? { from: open.log } : {}),
+      ...(stepLog === undefined
+        ? {}
+        : { limit: stepLog, onLimit: () => stopper?.set(tooMuch(stepLog)) }),
     });
   }
 

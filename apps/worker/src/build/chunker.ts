@@ -83,6 +83,10 @@ export interface ChunkerOptions {
   keeps?: () => boolean;
   /** How far an earlier process came with this log. */
   from?: LogState;
+  /** Bytes of output that the log takes, all streams but `system` together. */
+  limit?: number;
+  /** The output went beyond the limit; called for each write that does. */
+  onLimit?: () => void;
 }
 
 const NOTHING: LogState = { bytes: 0, ends: {}, system: '' };
@@ -101,6 +105,9 @@ const NOTHING: LogState = { bytes: 0, ends: {}, system: '' };
  *
  * Output for which there is no room is left out. A line of the farm then says how much, and the stream has no
  * checksum: there is none of what is not there.
+ *
+ * Output beyond the limit is left out for good. The log is whole up to there, a line of the farm says that it ends
+ * there, and the checksums are of what the log has.
  */
 export class Chunker {
   private readonly lanes = new Map<StreamName, Lane>();
@@ -113,16 +120,25 @@ export class Chunker {
   private windowStart = -Infinity;
   private switches = 0;
   private current: StreamName | undefined;
+  private readonly limit: number;
+  /** Bytes of output that were taken. */
+  private output: number;
+  /** The line that says that the log ends here was said. */
+  private over: boolean;
 
   constructor(
     private readonly take: (chunk: Chunk) => void,
-    options: ChunkerOptions = {},
+    private readonly options: ChunkerOptions = {},
   ) {
     this.now = options.now ?? (() => performance.now());
     this.mask = options.mask ?? noMask;
     this.keeps = options.keeps ?? (() => true);
     this.from = options.from ?? NOTHING;
     this.offset = this.from.bytes;
+    this.limit = options.limit ?? Infinity;
+    const { stdout, stderr } = this.from.ends;
+    this.output = (stdout?.masked ?? 0) + (stderr?.masked ?? 0);
+    this.over = this.output >= this.limit;
     const { system } = this.from;
     if (system) this.lane('system').hash?.update(system, 'latin1');
   }
@@ -139,9 +155,12 @@ export class Chunker {
   write(stream: StreamName, bytes: Uint8Array): void {
     const lane = this.lane(stream);
     const { masked, rawEnd } = lane.mask.take(bytes);
-    const fresh = this.pass(lane, masked);
+    const all = this.pass(lane, masked);
+    const fresh = this.within(lane, all);
     if (fresh.length > 0 && this.current !== stream) this.turnTo(stream);
-    this.collect(lane, fresh, rawEnd);
+    const beyond = all.length - fresh.length;
+    this.collect(lane, fresh, rawEnd - beyond);
+    if (beyond > 0) this.endOutput();
     if (lane.length === 0) return;
     if (this.now() - this.lastCut >= CHUNK_WAIT_MS) this.cut(lane, lane.length);
     else this.arm(lane);
@@ -163,8 +182,11 @@ export class Chunker {
 
   private finish(lane: Lane): void {
     const { masked, rawEnd } = lane.mask.end();
-    this.collect(lane, this.pass(lane, masked), rawEnd);
+    const all = this.pass(lane, masked);
+    const fresh = this.within(lane, all);
+    this.collect(lane, fresh, rawEnd - (all.length - fresh.length));
     this.cut(lane, lane.length);
+    if (fresh.length < all.length) this.endOutput();
     clearTimeout(lane.timer);
   }
 
@@ -223,6 +245,24 @@ export class Chunker {
     if (!lane.differs) return bytes;
     lane.hash = undefined;
     return bytes.subarray(bytes.length);
+  }
+
+  /** As much as the limit leaves room for. */
+  private within(lane: Lane, bytes: Uint8Array): Uint8Array {
+    if (lane.name === 'system') return bytes;
+    const kept = bytes.subarray(0, Math.max(0, this.limit - this.output));
+    this.output += kept.length;
+    return kept;
+  }
+
+  /** There was more output than the log takes. */
+  private endOutput(): void {
+    if (!this.over) {
+      this.over = true;
+      for (const lane of this.byAge()) this.cut(lane, lane.length);
+      this.tell(`the log of the output ends here: ${limitText(this.limit)}`);
+    }
+    this.options.onLimit?.();
   }
 
   private collect(lane: Lane, bytes: Uint8Array, rawEnd: number): void {
@@ -307,10 +347,15 @@ export class Chunker {
   /** Where something was left out, a line of the farm stands instead. */
   private tellGap(lane: Lane): void {
     if (lane.gap === 0) return;
-    const text = `here ${lane.gap} bytes of ${lane.name} are missing: there was no room for them in the worker's spool\n`;
+    const text = `here ${lane.gap} bytes of ${lane.name} are missing: there was no room for them in the worker's spool`;
     lane.gap = 0;
+    this.tell(text);
+  }
+
+  /** Says a line of the farm's own, at this place of the log. */
+  private tell(text: string): void {
     const system = this.lane('system');
-    const { masked, rawEnd } = system.mask.take(Buffer.from(text));
+    const { masked, rawEnd } = system.mask.take(Buffer.from(`${text}\n`));
     this.collect(system, masked, rawEnd);
     this.cut(system, system.length);
   }
@@ -330,4 +375,9 @@ export class Chunker {
       lane.marks.shift();
     return lane.maskedEnd + (lane.marks[0]?.delta ?? 0);
   }
+}
+
+/** Why a step is stopped whose output went beyond the limit. */
+export function limitText(limit: number): string {
+  return `the step wrote more than ${limit} bytes, the most that this worker takes of a step (IMPGEM_STEP_LOG)`;
 }

@@ -31,7 +31,7 @@ const all = (writes: readonly Write[], name: string) =>
 /** Lets a process write some of a log; what it got into the journal. */
 async function write(
   writes: readonly (Write | ['system', Uint8Array])[],
-  options: { from?: LogState; budget?: Budget } = {},
+  options: { from?: LogState; budget?: Budget; limit?: number; onLimit?: () => void } = {},
 ) {
   const records: NewRecord[] = [];
   const log = new StepLog({
@@ -201,6 +201,47 @@ describe('StepLog', () => {
     expect(again.isExact).toBe(true);
     expect(textOf(again.records, 'stdout').toString()).toBe('c');
     expect(again.sum.sha256.stdout).toBeUndefined();
+  });
+
+  it('is whole up to its limit, says where it ends, and has the checksums of what it has', async () => {
+    await fc.assert(
+      fc.asyncProperty(output, fc.integer({ min: 1, max: 150_000 }), async (writes, limit) => {
+        let stops = 0;
+        const { records, sum } = await write(writes, { limit, onLimit: () => (stops += 1) });
+        const total = writes.reduce((size, [, bytes]) => size + bytes.length, 0);
+        const [out, err] = [textOf(records, 'stdout'), textOf(records, 'stderr')];
+        expect(out.length + err.length).toBe(Math.min(total, limit));
+        for (const [name, got] of [
+          ['stdout', out],
+          ['stderr', err],
+        ] as const) {
+          expect(all(writes, name).subarray(0, got.length).equals(got)).toBe(true);
+          expect(sum.sha256[name]).toBe(got.length > 0 ? sha256(got) : undefined);
+        }
+        const said = textOf(records, 'system').toString();
+        expect(said.split('the log of the output ends here').length - 1).toBe(
+          total > limit ? 1 : 0,
+        );
+        expect(stops > 0).toBe(total > limit);
+        if (total <= limit) return;
+        // At the place of the cut: no output stands behind it.
+        const streams = records.flatMap((record) =>
+          record.kind === 'log' ? [record.frame.stream] : [],
+        );
+        expect(streams.at(-1)).toBe('system');
+        // Another process that goes on with it neither takes more nor says it again.
+        const from = stateOf(records);
+        const again = await write(writes, {
+          limit,
+          ...(from ? { from } : {}),
+          onLimit: () => (stops = -1),
+        });
+        expect(again.records).toEqual([]);
+        expect(stops).toBe(-1);
+        expect(again.isExact).toBe(true);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it('tells that it catches up with what it had, and when it has', async () => {

@@ -26,6 +26,10 @@ export interface StepLogOrder {
   budget: Pick<Budget, 'full' | 'exhausted' | 'room'>;
   /** How far an earlier process came with it; the step's output is then written again from its beginning. */
   from?: LogState;
+  /** Bytes of output that the log takes. */
+  limit?: number;
+  /** The output went beyond it, and the step is to be stopped; may be called more than once. */
+  onLimit?: () => void;
 }
 
 /**
@@ -43,10 +47,12 @@ export class StepLog {
   private catchesUp = false;
 
   constructor(private readonly order: StepLogOrder) {
-    const { budget, from } = order;
+    const { budget, from, limit, onLimit } = order;
     this.chunker = new Chunker((chunk) => this.queue(chunk), {
       keeps: () => !budget.exhausted,
       ...(from ? { from } : {}),
+      ...(limit === undefined ? {} : { limit }),
+      ...(onLimit ? { onLimit } : {}),
     });
     for (const stream of ['stdout', 'stderr'] as const)
       this.again.set(stream, from?.ends[stream]?.raw ?? 0);

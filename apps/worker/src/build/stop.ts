@@ -2,6 +2,7 @@ import { reasonOf, REASONS, type Reason, type ReasonCode } from '@impgem/protoco
 import type { Result } from '@impgem/pipeline';
 import { FarmError } from '@impgem/kit';
 import type { StopNote } from '../spool/index.js';
+import { limitText } from './chunker.js';
 
 /** How a step, or a build, ended. */
 export interface Ending {
@@ -11,7 +12,7 @@ export interface Ending {
 }
 
 /**
- * Why something is stopped before its own end. `cancel` and `timeout` end it for good; `halt`: this worker stops,
+ * Why something is stopped before its own end. `cancel` and `timeout` (of time, or of output) end it for good; `halt`: this worker stops,
  * so the build is for another attempt; `abandon`: it is not this worker's any more, nothing is said of it.
  */
 export interface Stop {
@@ -53,6 +54,11 @@ const seconds = (ms: number): string => `${ms / 1000} s`;
 export function tooLong(what: 'step' | 'build', limitMs: number): Stop {
   const message = `the ${what} took longer than ${seconds(limitMs)}`;
   return { kind: 'timeout', reason: { code: `${what}-timeout`, message } };
+}
+
+/** Why a step was stopped that wrote too much. */
+export function tooMuch(limit: number): Stop {
+  return { kind: 'timeout', reason: { code: 'output-limit', message: limitText(limit) } };
 }
 
 /** A timer for any length of time that is left; at once when none is. */
