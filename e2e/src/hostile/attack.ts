@@ -3,11 +3,13 @@
  * `node attack.js KIND JSON`. Prints what it did as one line of JSON when it ends.
  */
 import { attackAsReader, type ReaderAttack } from './reader.js';
+import { run as attackAsWorker, type WorkerAttack } from './worker.js';
 
 const [kind = '', json = '{}'] = process.argv.slice(2);
 
 const ATTACKS: Record<string, (options: never) => Promise<object>> = {
   reader: (options: ReaderAttack) => attackAsReader(options),
+  worker: (options: WorkerAttack) => attackAsWorker(options),
 };
 
 const attack = ATTACKS[kind];

@@ -1,7 +1,8 @@
 /** Who attacks, and what the farm beside which it happens must have for that. */
+import type { NewRegistrationToken, WorkerCredential } from '@impgem/client';
 import type { Farm } from '../farm.js';
 
-export const ATTACK_KINDS = ['reader'] as const;
+export const ATTACK_KINDS = ['reader', 'worker'] as const;
 export type AttackKind = (typeof ATTACK_KINDS)[number];
 
 interface Prepared {
@@ -31,7 +32,30 @@ const LARGE = {
   artifacts: ['out/**'],
 };
 
+/** Builds that only the hostile worker takes. */
+const HOSTILE = 'hostile';
+const BAIT = {
+  labels: [HOSTILE],
+  timeout: '1m',
+  steps: [
+    { name: 'one', run: 'true' },
+    { name: 'two', run: 'true' },
+  ],
+};
+
 export const ATTACKS: Record<AttackKind, Attack> = {
+  worker: {
+    builders: () => ({ bait: BAIT }),
+    builds: () => ['bait'],
+    prepare: async (farm) => {
+      const labels = [HOSTILE];
+      const made = await farm.api<NewRegistrationToken>('POST', '/registration-tokens', { labels });
+      const wish = { name: HOSTILE, labels };
+      const registered = farm.api<WorkerCredential>('POST', '/workers/register', wish, made.token);
+      const { token: credential } = await registered;
+      return { argument: { credential, labels }, end: () => Promise.resolve() };
+    },
+  },
   reader: {
     builders: () => ({ large: LARGE }),
     builds: () => [],

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import { tmpdir } from 'node:os';
 import { constants, crc32, deflateRawSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildEvent, JournalEvent, LogFrame } from '@impgem/protocol';
@@ -6,6 +8,7 @@ import { TestFarm, until } from '../scheduling/testing.js';
 import { commitBatch } from './commit.js';
 import { LIMITS, MasterConfig, withConfig } from '../platform/index.js';
 import { Journal } from './journal.js';
+import { Room } from './room.js';
 import type { JournalSource } from './pending.js';
 import type { Outcome } from './ingest.js';
 
@@ -21,11 +24,14 @@ const CONFIG = withConfig(new MasterConfig(), {
   },
 });
 
+const journalWith = (config: MasterConfig, room = new Room(farm.db, farm.leases, config)) =>
+  new Journal(farm.db, farm.events, farm.leases, config, room);
+
 let farm: TestFarm;
 let journal: Journal;
 beforeAll(async () => {
   farm = await TestFarm.open();
-  journal = new Journal(farm.db, farm.events, farm.leases, CONFIG);
+  journal = journalWith(CONFIG);
 });
 afterAll(async () => {
   await journal?.beforeApplicationShutdown();
@@ -37,6 +43,7 @@ afterEach(async () => {
 });
 
 class Source implements JournalSource {
+  to = journal;
   readonly outcomes: Outcome[] = [];
   pending = 0;
   failures = 0;
@@ -57,10 +64,10 @@ class Source implements JournalSource {
   event(seq: number, event: object): void {
     const { build, epoch } = this;
     const record = { type: 'event', build, epoch, seq, atMs: 5, event: event as BuildEvent };
-    this.pending += journal.append(this, record as JournalEvent);
+    this.pending += this.to.append(this, record as JournalEvent);
   }
   chunk(seq: number, text: string, offset = 0, changes: Partial<LogFrame> = {}): void {
-    this.pending += journal.append(this, this.frame(seq, text, offset, changes));
+    this.pending += this.to.append(this, this.frame(seq, text, offset, changes));
   }
   frame(seq: number, text: string, offset = 0, changes: Partial<LogFrame> = {}): LogFrame {
     const { build, epoch } = this;
@@ -109,6 +116,7 @@ const finished = (more: object) => ({
   log: end(0),
   ...more,
 });
+const noise = (bytes: number) => randomBytes(bytes / 2).toString('hex');
 const property = (name: string, value: string) => ({ kind: 'property.set', name, value });
 const chunks = (build: number) =>
   farm.db.query(
@@ -411,6 +419,52 @@ describe('the journal', () => {
       });
     },
   );
+
+  it('ends the build that writes most when the disk is low, and no other one', async () => {
+    const limits = { ...CONFIG.limits, stepLogBytes: 1e9, buildLogBytes: 1e9 };
+    const full = withConfig(CONFIG, { dataDir: tmpdir(), minFreeBytes: 2 ** 60, limits });
+    const room = new Room(farm.db, farm.leases, full);
+    const to = journalWith(full, room);
+    const [big, bigger, small] = [await running(), await running(), await running()];
+    for (const source of [big, bigger, small]) Object.assign(source, { to });
+    for (let n = 0; n < 8; n++) big.chunk(n + 1, noise(60_000), n * 60_000);
+    for (let n = 0; n < 10; n++) bigger.chunk(n + 1, noise(60_000), n * 60_000);
+    small.chunk(1, 'x');
+    for (const source of [big, bigger, small]) await source.settled();
+    await room.look();
+    const reason = {
+      code: 'storage-full',
+      message: expect.stringContaining('IMPGEM_MASTER_MIN_FREE'),
+    };
+    expect(bigger.outcomes.splice(0)).toEqual([{ ...bigger.ref('taken'), reason }]);
+    expect(await farm.build(bigger.build)).toMatchObject({
+      state: 'finished',
+      result: 'exception',
+      reason,
+    });
+    expect(await farm.build(big.build)).toMatchObject({ state: 'running' });
+    bigger.chunk(11, 'more', 600_000);
+    expect(await bigger.settled()).toEqual([bigger.ref('taken')]);
+    // The next one, as long as there is one that writes much.
+    await room.look();
+    expect(await farm.build(big.build)).toMatchObject({ state: 'finished' });
+    await room.look();
+    expect(await farm.build(small.build)).toMatchObject({ state: 'running' });
+    await to.beforeApplicationShutdown();
+  });
+
+  it('leaves all builds alone while there is room', async () => {
+    const room = new Room(
+      farm.db,
+      farm.leases,
+      withConfig(CONFIG, { dataDir: tmpdir(), minFreeBytes: 0 }),
+    );
+    const source = Object.assign(await running(), { to: journalWith(CONFIG, room) });
+    source.chunk(1, 'x'.repeat(900));
+    await source.settled();
+    await room.look();
+    expect(await farm.build(source.build)).toMatchObject({ state: 'running' });
+  });
 
   it('counts what an attempt used from batch to batch, and takes its end all the same', async () => {
     const source = await running();

@@ -9,6 +9,7 @@ import { Leases } from '../scheduling/index.js';
 import { checkChunk } from './chunk.js';
 import { commitBatch } from './commit.js';
 import type { IngestItem, JournalRecord, Outcome } from './ingest.js';
+import { Room } from './room.js';
 import { PendingRecords, type JournalSource, type Pending } from './pending.js';
 
 /** Uncommitted bytes of all workers, above which sources are to stop reading. */
@@ -40,6 +41,7 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
     private readonly events: Events,
     private readonly leases: Leases,
     private readonly config: MasterConfig,
+    private readonly room: Room,
   ) {
     pendingGauge(() => this.#pending.bytes);
   }
@@ -81,8 +83,9 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
       } catch (err) {
         log.error({ err }, 'an error of the master; the workers of a batch send it again');
         failSources(batch);
+      } finally {
+        this.#pending.settle(batch);
       }
-      this.#pending.settle(batch);
     }
     // In the same turn as the last look, so that no record falls between.
     this.#draining = undefined;
@@ -173,6 +176,9 @@ export class Journal implements BeforeApplicationShutdown, OnModuleDestroy {
       const item = batch[index];
       if (item) this.#outcome(item, outcome);
     }
+    const stored = outcomes.filter(({ outcome: { type } }) => type === 'committed');
+    const builds = new Set(stored.map(({ outcome: { build } }) => build));
+    this.room.wrote(batch.filter(({ record }) => builds.has(record.build)));
     const now = performance.now();
     const oldest = batch[0];
     if (oldest) this.#lag.observe((now - oldest.since) / 1000);

@@ -12,6 +12,7 @@ import { FarmError, whyForeign } from '@impgem/kit';
 import { nearest } from './nearest.js';
 
 const GiB = 1024 ** 3;
+const DAY_MS = 24 * 3600_000;
 
 /** Settings of one master. Frozen; injectable by this class. */
 export class MasterConfig {
@@ -32,6 +33,9 @@ export class MasterConfig {
   readonly lostAfterMs: number = 90_000;
   /** So long after its timeout a build is ended that its worker has not ended: what is late may still come in. */
   readonly buildGraceMs: number = 600_000;
+  /** How long events of workers and of the farm file are kept, and the audit log. */
+  readonly eventKeepMs: number = 90 * DAY_MS;
+  readonly auditKeepMs: number = 730 * DAY_MS;
   /** How often workers and master say that they live. */
   readonly heartbeatMs: number = 10_000;
   /** Of the data folder's disk: artifacts leave so many bytes free. */
@@ -113,6 +117,10 @@ export interface Limits {
   artifactListBytes: number;
   /** An upgrade, until it is a WebSocket. */
   upgradeMs: number;
+  /** Frames of one worker in a second that store nothing; above that its socket is read more slowly. */
+  workerFramesPerSecond: number;
+  /** So many of them at once. */
+  workerFrameBurst: number;
   /** Events that a build tells of, log chunks apart. A plan has 1000 steps at the most, with two each. */
   eventsPerBuild: number;
   /** Properties that a build sets, and the bytes of their names and values. */
@@ -158,6 +166,8 @@ export const LIMITS: Limits = Object.freeze({
   sessionsPerToken: 50,
   artifactBytes: 16 * 1024 ** 3,
   artifactsPerBuild: 50_000,
+  workerFramesPerSecond: 2000,
+  workerFrameBurst: 20_000,
   eventsPerBuild: 5000,
   propertiesPerBuild: 100,
   propertyBytesPerBuild: 64 * 1024,
@@ -212,7 +222,7 @@ export const SETTINGS: Setting[] = [
   {
     name: 'IMPGEM_MASTER_MIN_FREE',
     meaning:
-      'free space that artifacts leave on the disk of the data folder, such as `512MiB`; it is kept for the database',
+      'free space that artifacts and logs leave on the disk of the data folder and of a database on this machine, such as `512MiB`',
     default: '1GiB',
   },
   {
@@ -231,6 +241,17 @@ export const SETTINGS: Setting[] = [
     meaning:
       'most bytes that the logs of one build take in the database, with 128 more for each chunk; above it the build ends as `failure`',
     default: '8GiB',
+  },
+  {
+    name: 'IMPGEM_EVENT_KEEP_DAYS',
+    meaning:
+      'days that events of workers and of the farm file are kept; those of builds go with the builds',
+    default: '90',
+  },
+  {
+    name: 'IMPGEM_AUDIT_KEEP_DAYS',
+    meaning: 'days that the audit log is kept',
+    default: '730',
   },
   {
     name: 'IMPGEM_LOST_AFTER_S',
@@ -278,6 +299,7 @@ export function readConfig(
     86_400,
     problems,
   );
+  const keep = readKeep(get, problems);
   const buildGrace = wholeNumber(
     'IMPGEM_BUILD_GRACE_S',
     get('IMPGEM_BUILD_GRACE_S'),
@@ -316,6 +338,7 @@ export function readConfig(
     logLevel,
     lostAfterMs: lostAfter * 1000,
     buildGraceMs: buildGrace * 1000,
+    ...keep,
     heartbeatMs: heartbeatFor(lostAfter * 1000),
     minFreeBytes,
     limits: Object.freeze({ ...LIMITS, ...sizes }),
@@ -338,6 +361,16 @@ function dataFolder(given: string | undefined, cwd: string, problems: string[]):
       `found ${dataDir}, which is not used: it ${why}. If it is this master's, say so once by its whole path: IMPGEM_DATA=${dataDir}`,
     );
   return dataDir;
+}
+
+/** How long rows are kept that belong to no build. */
+function readKeep(get: (name: string) => string | undefined, problems: string[]) {
+  const days = (name: string, otherwise: number) =>
+    wholeNumber(name, get(name), otherwise, 1, 36_500, problems) * DAY_MS;
+  return {
+    eventKeepMs: days('IMPGEM_EVENT_KEEP_DAYS', 90),
+    auditKeepMs: days('IMPGEM_AUDIT_KEEP_DAYS', 730),
+  };
 }
 
 /** What is silent for 4.5 heartbeats is cut off: that must come before its builds are given up. */

@@ -191,6 +191,36 @@ describe('retention', () => {
     expect(await blobs.has(sha256('gone'))).toBe(false);
   });
 
+  it('removes old events of workers and of the farm, and old rows of the audit log, and nothing younger', async () => {
+    const build = await built('with events');
+    const count = async (sql: string) =>
+      (await query<{ n: number }>(`SELECT count(*) AS n ${sql}`))[0]?.n;
+    const rows = async () => ({
+      own: await count(`FROM events WHERE worker = 'old' AND build_id IS NULL`),
+      ofBuild: await count(`FROM events WHERE worker = 'old' AND build_id IS NOT NULL`),
+      audit: await count(`FROM audit WHERE actor = 'old'`),
+    });
+    // As if the farm were older than its first rows here.
+    await query(`UPDATE events SET at = now() - interval '5 years'`);
+    await query(`UPDATE audit SET at = now() - interval '5 years'`);
+    await query(
+      `INSERT INTO events (kind, worker, build_id, at)
+       SELECT 'worker.online', 'old', CASE n % 2 WHEN 0 THEN $1::bigint END, now() - n * interval '1 day'
+       FROM generate_series(1, 400) AS n ORDER BY n DESC`,
+      [build.id],
+    );
+    await query(
+      `INSERT INTO audit (actor, action, target, at)
+       SELECT 'old', 'x', 'x', now() - n * interval '10 days' FROM generate_series(1, 100) AS n ORDER BY n DESC`,
+    );
+    await run();
+    // 90 days of events, but all of a build's; 730 days of the audit log.
+    const left = { own: 45, ofBuild: 200, audit: 72 };
+    expect(await rows()).toEqual(left);
+    await run();
+    expect(await rows()).toEqual(left);
+  });
+
   it('waits for another master that removes', async () => {
     await built('locked', 3);
     await keep({ artifactsMs: DAY, keep: 0 });

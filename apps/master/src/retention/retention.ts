@@ -19,6 +19,7 @@ import {
   sweepSmallBlobs,
 } from '../platform/index.js';
 import { due, dueThrough, itemOf, NOTHING, policies, type Kind, type Policy } from './due.js';
+import { OldRows } from './old-rows.js';
 import { removeBatch, sum } from './remove.js';
 
 const log = logger('retention');
@@ -58,6 +59,7 @@ export class Retention implements OnApplicationBootstrap, BeforeApplicationShutd
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #sweptAt = 0;
+  readonly #old: OldRows;
 
   constructor(
     private readonly db: Database,
@@ -66,6 +68,7 @@ export class Retention implements OnApplicationBootstrap, BeforeApplicationShutd
     config: MasterConfig,
   ) {
     this.#blobs = new BlobStore(join(config.dataDir, 'blobs'));
+    this.#old = new OldRows(config);
   }
 
   onApplicationBootstrap(): void {
@@ -121,9 +124,20 @@ export class Retention implements OnApplicationBootstrap, BeforeApplicationShutd
       items.push(done.item);
       more ||= done.more;
     }
-    const removed = items.some(isSomething);
-    if (!more && (removed || Date.now() - this.#sweptAt > SWEEP_MS)) await this.#sweep();
+    await this.#trim(pass);
+    const some = items.some(isSomething);
+    if (!more && (some || Date.now() - this.#sweptAt > SWEEP_MS)) await this.#sweep();
     return { items, more };
+  }
+
+  /** What belongs to no builder goes by its age alone. */
+  async #trim({ until }: Pass): Promise<void> {
+    const goesOn = () => !this.#stop.signal.aborted && performance.now() < until;
+    const gone = await this.#old.trim(this.db, goesOn);
+    removed.inc({ what: 'events' }, gone.events);
+    removed.inc({ what: 'audit' }, gone.audit);
+    if (gone.events + gone.audit > 0)
+      log.info(gone, 'removed old events and rows of the audit log');
   }
 
   async #ofBuilder(policy: Policy, pass: Pass): Promise<{ item: RetentionItem; more: boolean }> {

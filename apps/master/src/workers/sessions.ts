@@ -12,6 +12,7 @@ import { Events } from '../events/index.js';
 import { Journal } from '../journal/index.js';
 import { Database, isOutage, logger, MasterConfig, VERSION } from '../platform/index.js';
 import { Dispatcher, Leases } from '../scheduling/index.js';
+import type { FrameRateBounds } from './frame-rate.js';
 import { mayClaim } from './registration.js';
 import type { Greeting, ServeWorker } from './serve-worker.js';
 import {
@@ -107,6 +108,10 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
   }
 
   // ── ServeWorker ──
+
+  get frameRate(): FrameRateBounds {
+    return this.config.limits;
+  }
 
   greet(session: WorkerSession, hello: Hello): Promise<Greeting> {
     const { id } = session.worker;

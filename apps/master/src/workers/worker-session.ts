@@ -32,6 +32,7 @@ import {
 } from '../journal/index.js';
 import { closeSocket, isOutage, logger, shielded } from '../platform/index.js';
 import type { Assignment, Claimant, Taker } from '../scheduling/index.js';
+import { FrameRate } from './frame-rate.js';
 import type { ServeWorker } from './serve-worker.js';
 import { storable } from './storable.js';
 import type { WorkerIdentity } from './worker-rows.js';
@@ -67,6 +68,7 @@ export class WorkerSession implements JournalSource, Taker {
   /** The last one of this connection. */
   heartbeat: Heartbeat | undefined;
   readonly #artifacts = new Map<string, Line>();
+  readonly #rate: FrameRate;
 
   constructor(
     private readonly socket: WebSocket,
@@ -75,18 +77,25 @@ export class WorkerSession implements JournalSource, Taker {
     limits: MasterLimits,
   ) {
     this.#state = acceptWorker(performance.now(), limits);
+    this.#rate = new FrameRate(serve.frameRate, performance.now());
     socket.on(
       'message',
       shielded(socket, (data: RawData, isBinary: boolean) => this.#receive(data, isBinary)),
     );
     socket.on(
       'pong',
-      shielded(socket, () => this.#step({ type: 'heard' })),
+      shielded(socket, () => {
+        this.#step({ type: 'heard' });
+        this.#slowDown();
+      }),
     );
     // Each is answered, also when nobody reads the answers.
     socket.on(
       'ping',
-      shielded(socket, () => this.#cutWhenFull()),
+      shielded(socket, () => {
+        this.#cutWhenFull();
+        this.#slowDown();
+      }),
     );
     // The close that follows says all; a frame that is too big ends here too.
     socket.on('error', (err) => log.info({ err, worker: worker.name }, 'worker socket failed'));
@@ -244,6 +253,15 @@ export class WorkerSession implements JournalSource, Taker {
     const { length } = data as Buffer;
     this.#size = isBinary ? length : PARSED * length;
     this.#step(read(data as Buffer, isBinary));
+    this.#slowDown();
+  }
+
+  /** Counts a frame. More of those that store nothing than a worker has reason to send are read more slowly. */
+  #slowDown(): void {
+    const waitMs = this.#rate.count(performance.now());
+    if (waitMs === 0 || this.#paused) return;
+    this.#pause(true);
+    setTimeout(() => this.drained(0), waitMs).unref();
   }
 
   /** Never throws: sockets, timers and the journal call it, and an error of one connection is not the others'. */
@@ -345,6 +363,7 @@ export class WorkerSession implements JournalSource, Taker {
   }
 
   #append(record: JournalRecord): void {
+    this.#rate.refund();
     this.#hold(this.serve.journal.append(this, record, this.#size));
   }
 
