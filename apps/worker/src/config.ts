@@ -26,8 +26,10 @@ import { parse } from 'yaml';
 import type { Watermark } from './disk/index.js';
 import { DOCKER_DEFAULTS, type ExecutorConfig } from './executor/index.js';
 import type { Dialing } from './session/index.js';
+import type { MirrorLimits } from './workspace/index.js';
 
 const GiB = 1024 ** 3;
+const DAY_MS = 86_400_000;
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 /** What can be set, checked. Each property is a key of `worker.yml` and, by `SETTINGS`, a variable. */
@@ -114,6 +116,15 @@ class Settings {
   @IsInt({ message: 'is a size such as 2GiB' })
   @Min(16 * 1024 ** 2, { message: 'is at least 16MiB' })
   spoolQuota = 2 * GiB;
+  @IsInt({ message: 'is a whole number of days' })
+  @Min(1, { message: 'is at least 1' })
+  mirrorDays = 30;
+  @IsInt({ message: 'is a whole number' })
+  @Min(1, { message: 'is at least 1' })
+  mirrorCount = 500;
+  @IsInt({ message: 'is a size such as 50GiB' })
+  @Min(0, { message: 'is at least 0' })
+  mirrorSize = 50 * GiB;
   @IsIn(LEVELS, { message: `is one of ${LEVELS.join(', ')}` })
   logLevel: (typeof LEVELS)[number] = 'info';
 }
@@ -220,13 +231,31 @@ export const SETTINGS: readonly Setting[] = [
     key: 'workerMinFree',
     env: 'IMPGEM_WORKER_MIN_FREE',
     kind: 'size',
-    text: 'Below so much free disk, of the data folder or of the engine’s, images that the farm pulled are removed, and no work is taken.',
+    text: 'Below so much free disk, of the data folder or of the engine’s, copies of repositories and images that the farm pulled are removed, and no work is taken.',
   },
   {
     key: 'workerMinFreeInodes',
     env: 'IMPGEM_WORKER_MIN_FREE_INODES',
     kind: 'number',
     text: 'The same for free inodes.',
+  },
+  {
+    key: 'mirrorDays',
+    env: 'IMPGEM_MIRROR_DAYS',
+    kind: 'number',
+    text: 'A copy of a repository that no build used for so many days is removed.',
+  },
+  {
+    key: 'mirrorCount',
+    env: 'IMPGEM_MIRROR_COUNT',
+    kind: 'number',
+    text: 'Copies of repositories that are kept; those that no build used for the longest time go.',
+  },
+  {
+    key: 'mirrorSize',
+    env: 'IMPGEM_MIRROR_SIZE',
+    kind: 'size',
+    text: 'Disk for all of them; the one that was used last stays even if it is bigger.',
   },
   { key: 'logLevel', env: 'IMPGEM_LOG_LEVEL', kind: 'text', text: 'Of the worker’s own log.' },
 ];
@@ -256,6 +285,7 @@ export interface WorkerConfig {
   executor: ExecutorConfig;
   allowLocalSources: boolean;
   spoolQuota: number;
+  mirrors: MirrorLimits;
   /** What must stay free on the disks that builds need. */
   watermark: Watermark;
   logLevel: string;
@@ -444,6 +474,11 @@ function configOf(
     },
     allowLocalSources: from.allowLocalSources,
     spoolQuota: from.spoolQuota,
+    mirrors: {
+      ageMs: from.mirrorDays * DAY_MS,
+      count: from.mirrorCount,
+      bytes: from.mirrorSize,
+    },
     watermark: { bytes: from.workerMinFree, inodes: from.workerMinFreeInodes },
     logLevel: from.logLevel,
   };

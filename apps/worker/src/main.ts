@@ -20,7 +20,7 @@ import { createExecutor, type Executor } from './executor/index.js';
 import { credentialOf } from './registration.js';
 import { dial, Session } from './session/index.js';
 import { Budget, Spool } from './spool/index.js';
-import { checkout } from './workspace/index.js';
+import { cacheAt, checkout } from './workspace/index.js';
 
 setFlagsFromString(HEAP_FLAGS);
 
@@ -110,7 +110,9 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const executor = await orFatal(EXIT.executor, opened(config, credential.farm, credential.id));
   void warnOfExposure(executor, log);
   const { dataDir, watermark } = config;
-  const disk = new Disk({ dataDir, storage: executor.storage, watermark, log });
+  const cacheDir = join(dataDir, 'mirrors');
+  const cache = cacheAt(cacheDir);
+  const disk = new Disk({ dataDir, storage: executor.storage, cache, watermark, log });
   let leaked = 0;
   const uploads = new Uploads();
   const report = (event: WorkerEvent): void => session.dispatch(event);
@@ -123,7 +125,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
       checkout: (order) =>
         checkout({
           ...order,
-          cacheDir: join(config.dataDir, 'mirrors'),
+          cacheDir,
           allowLocal: config.allowLocalSources,
         }),
       log,
@@ -140,6 +142,10 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const found = await builds.recover();
   const clean = async (): Promise<void> => {
     leaked += await sweep(executor, builds.attempts, log);
+    const left = await cache.sweep();
+    const unused = await cache.trim(config.mirrors);
+    if (left + unused > 0)
+      log.info({ left, unused }, 'removed clones left behind, and copies of repositories not used');
   };
   await clean();
   const sweepFailed = (err: unknown): void => log.error({ err }, 'the sweep failed');

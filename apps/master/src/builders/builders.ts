@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import type { AppliedFarm, FarmFile, FarmVersion } from '@impgem/client';
-import { FarmError, cutText, quoted } from '@impgem/kit';
+import { cutCredentials, cutText, FarmError, hasCredentials, quoted } from '@impgem/kit';
 import { type BuilderDefinition, type FileProblem, nameProblem } from '@impgem/pipeline';
 import { Audit } from '../access/index.js';
 import { Events } from '../events/index.js';
@@ -85,7 +85,16 @@ export class Builders {
     const [row] = await this.db.query<VersionRow & { source: string }>(CURRENT);
     if (!row)
       throw new FarmError('not-found', 'no farm file was applied yet; PUT one to /api/v1/farm');
-    return { ...toVersion(row), source: row.source };
+    return {
+      ...toVersion(row),
+      source: (await this.#isOld()) ? cutCredentials(row.source) : row.source,
+    };
+  }
+
+  /** Whether the file in force was applied before credentials in the address of a source were refused. */
+  async #isOld(): Promise<boolean> {
+    const rows = await this.db.query<{ git: string }>(SOURCES);
+    return rows.some(({ git }) => hasCredentials(git));
   }
 
   /** Versions below `before`, newest first, up to `limit`. */
@@ -167,6 +176,8 @@ const VERSIONS = `
   SELECT version, sha256, applied_at, applied_by, builders FROM farm_versions
   WHERE $1::int IS NULL OR version < $1 ORDER BY version DESC LIMIT $2`;
 const CURRENT = `SELECT * FROM farm_versions ORDER BY version DESC LIMIT 1`;
+const SOURCES = `
+  SELECT definition #>> '{source,git}' AS git FROM builders WHERE active AND definition ? 'source'`;
 const NEW_VERSION = `
   INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ($1, $2, $3, $4::text[])
   RETURNING version, applied_at`;

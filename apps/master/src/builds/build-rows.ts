@@ -1,3 +1,4 @@
+import { cutCredentials } from '@impgem/kit';
 import type { Build, Reason, Result, Step } from '@impgem/client';
 
 /** A build as `BUILD_COLUMNS` gives it. */
@@ -40,7 +41,7 @@ export function toBuild(row: BuildRow): Build {
     attempt: row.attempt,
     state: row.state,
     result: row.result,
-    reason: row.reason,
+    reason: shownReason(row.reason),
     worker: row.worker,
     properties: row.properties,
     submittedBy: row.submitted_by,
@@ -80,7 +81,7 @@ export function toStep(row: StepRow): Step {
     kind: row.kind,
     state: row.state,
     result: row.result,
-    reason: row.reason,
+    reason: shownReason(row.reason),
     exitCode: row.exit_code,
     startedAt: row.started_at?.toISOString() ?? null,
     finishedAt: row.finished_at?.toISOString() ?? null,
@@ -95,3 +96,8 @@ export function toStep(row: StepRow): Step {
 }
 
 const iso = (time: Date | string) => new Date(time).toISOString();
+
+/** Workers of earlier versions told the address of a source as it was. */
+function shownReason(reason: Reason | null): Reason | null {
+  return reason && { ...reason, message: cutCredentials(reason.message) };
+}

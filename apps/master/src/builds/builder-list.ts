@@ -1,3 +1,4 @@
+import { withoutCredentials } from '@impgem/kit';
 import { Injectable } from '@nestjs/common';
 import type { Builder, Page } from '@impgem/client';
 import type { BuilderDefinition } from '@impgem/pipeline';
@@ -50,7 +51,7 @@ function toBuilder({ name, definition, ...row }: BuilderRow): Builder {
     description: description ?? null,
     labels,
     image: image ?? null,
-    source: source ? { git: source.git, ref: source.ref ?? null } : null,
+    source: source ? { git: withoutCredentials(source.git), ref: source.ref ?? null } : null,
     properties: Object.fromEntries(
       Object.entries(definition.properties).map(([key, property]) => [
         key,

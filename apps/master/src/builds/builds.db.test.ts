@@ -268,4 +268,40 @@ describe('builders', () => {
     const second = await call<Page<Builder>>('GET', `/builders?limit=1&after=${first.body.next}`);
     expect([second.body.items[0]?.name, second.body.next]).toEqual(['bye', null]);
   });
+
+  it('of a file that was applied with credentials in its sources are shown without them', async () => {
+    const build = await SeededBuild.begin(master.database);
+    const old = 'https://me:s3cret@example.org/a.git';
+    const source = JSON.stringify({ git: old });
+    const reason = JSON.stringify({ code: 'source-unavailable', message: `${old} cannot be had` });
+    await master.database.query(
+      `UPDATE builders SET definition = definition || jsonb_build_object('source', $1::jsonb)`,
+      [source],
+    );
+    await master.database.query(
+      `UPDATE farm_versions SET source = replace(source, 'https://example.org/a.git', $1)`,
+      [old],
+    );
+    await master.database.query(
+      `UPDATE builds SET plan = plan || jsonb_build_object('source', $1::jsonb), reason = $2::jsonb WHERE id = $3`,
+      [source, reason, build.id],
+    );
+    for (const path of [
+      '/builders',
+      '/builders/hello',
+      '/farm',
+      '/farm/versions',
+      '/builds',
+      `/builds/${build.id}`,
+    ]) {
+      const { status, body } = await call('GET', path);
+      expect([path, status]).toEqual([path, 200]);
+      expect(JSON.stringify(body)).not.toContain('s3cret');
+    }
+    expect((await call<BuildDetail>('GET', `/builds/${build.id}`)).body).toMatchObject({
+      plan: { source: { git: 'https://example.org/a.git' } },
+      reason: { message: 'https://example.org/a.git cannot be had' },
+    });
+    expect((await call<{ source: string }>('GET', '/farm')).body.source).toBe(FARM);
+  });
 });

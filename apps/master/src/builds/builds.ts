@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
+import type { BuildPlan } from '@impgem/pipeline';
 import type { Build, BuildDetail, Page } from '@impgem/client';
-import { FarmError } from '@impgem/kit';
+import { FarmError, withoutCredentials } from '@impgem/kit';
 import { Audit } from '../access/index.js';
 import { Artifacts } from '../artifacts/index.js';
 import { Builders } from '../builders/index.js';
@@ -81,7 +82,7 @@ export class Builds {
   }
 
   async #detail(where: string, params: unknown[], what: string): Promise<BuildDetail> {
-    const [row] = await this.db.query<BuildRow & { plan: object; farm_version: number }>(
+    const [row] = await this.db.query<BuildRow & { plan: BuildPlan; farm_version: number }>(
       `SELECT ${BUILD_COLUMNS}, b.plan, r.farm_version FROM ${BUILD_TABLES} WHERE ${where}`,
       params,
     );
@@ -100,8 +101,15 @@ export class Builds {
         mode,
         createdAt,
       })),
-      plan: row.plan,
+      plan: shownPlan(row.plan),
       farmVersion: row.farm_version,
     };
   }
+}
+
+/** Farm files that were applied before that was refused may have credentials in the address of their source. */
+function shownPlan(plan: BuildPlan): object {
+  const { source } = plan;
+  if (source === undefined) return plan;
+  return { ...plan, source: { ...source, git: withoutCredentials(source.git) } };
 }

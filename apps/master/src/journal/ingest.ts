@@ -8,7 +8,7 @@
  * What one attempt may make the farm store is bounded (`JournalBounds`), by what is really stored. The record that goes
  * beyond ends the attempt with a reason; the connection stays.
  */
-import { quoted, unreachable } from '@impgem/kit';
+import { cutCredentials, quoted, unreachable } from '@impgem/kit';
 import type { Result, RetryBounds } from '@impgem/pipeline';
 import {
   holds,
@@ -358,7 +358,8 @@ class AttemptTurn {
       case 'step.finished':
         return this.#stepFinished(event, build, at);
       case 'build.finished': {
-        const { result, reason } = event;
+        const { result } = event;
+        const reason = withoutSecrets(event.reason);
         const { cancel, lost: _, ...lease } = this.lease;
         const asked = cancel?.reason;
         this.batch.endings.push({ ...lease, cancel: asked, result, reason, counted: true });
@@ -394,7 +395,8 @@ class AttemptTurn {
     const step = this.#step(event.step);
     if (!step) return `build ${build} has no step ${event.step}`;
     if (step.ended) return `step ${event.step} has ended`;
-    const { result, reason, exitCode, log } = event;
+    const { result, exitCode, log } = event;
+    const reason = withoutSecrets(event.reason);
     if (log.bytes !== step.logBytes)
       return `the log of step ${event.step} has ${log.bytes} bytes there and ${step.logBytes} here`;
     const logSha256 = log.sha256 as Record<string, string>;
@@ -420,3 +422,8 @@ class AttemptTurn {
 
 const tooMuch = (what: string): Refusal => ({ reason: reasonOf('output-limit', what) });
 const overBound = (what: string): Refusal => ({ reason: reasonOf('journal-limit', what) });
+
+/** Workers of earlier versions tell the address of a source as it is. */
+function withoutSecrets(reason: Reason | undefined): Reason | undefined {
+  return reason && { ...reason, message: cutCredentials(reason.message) };
+}

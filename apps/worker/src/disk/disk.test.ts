@@ -63,6 +63,25 @@ describe('Disk', () => {
     expect(alone.report).not.toHaveProperty('engineDiskFree');
   });
 
+  it('gives up copies of repositories before images, and only for the disk where they lie', async () => {
+    const { order, images, free } = farm({ engine: 349 });
+    const asked: number[] = [];
+    const cache = {
+      evict: async (enough: () => Promise<boolean>) => {
+        for (let n = 0; ; n += 1) {
+          if (await enough()) return n;
+          free.data += 300;
+          asked.push(n);
+        }
+      },
+    };
+    await new Disk({ ...order, cache }).look();
+    expect([asked, images]).toEqual([[], []]);
+    free.data = 100;
+    await new Disk({ ...order, cache }).look();
+    expect(asked).toEqual([0, 1]);
+  });
+
   it('makes room by images, no more than needed, and counts them', async () => {
     const { disk, images } = farm({ engine: 349 });
     await disk.look();

@@ -1,8 +1,8 @@
 /**
  * Watches the disks that builds need: the worker's data folder (spool, mirrors) and, where this machine can see it,
  * the folder in which the engine keeps images and volumes. Below its watermark a disk makes the worker say so with
- * each heartbeat, upon which the master gives it no work; images that the farm pulled go, longest unused first, if
- * they lie there. It never touches what anybody else put on the disk.
+ * each heartbeat, upon which the master gives it no work; copies of repositories and images that the
+ * farm pulled go, longest unused first, if they lie there. It never touches what anybody else put on the disk.
  */
 import type { Heartbeat } from '@impgem/protocol';
 import { stat, statfs } from 'node:fs/promises';
@@ -25,6 +25,8 @@ export interface DiskOrder {
   dataDir: string;
   /** Of the executor, if it keeps anything outside the data folder. */
   storage: Storage | undefined;
+  /** What lies in the data folder and can be had again; removes some until there is enough, answers how many. */
+  cache?: { evict(enough: () => Promise<boolean>): Promise<number> };
   watermark: Watermark;
   log: Logger;
   /** What is free at a path, for tests. */
@@ -73,8 +75,18 @@ export class Disk {
     const places = await this.#places();
     this.#tell(places);
     if (this.#report.lowDisk === undefined) return;
-    const { storage } = this.order;
-    if (storage === undefined || !this.#helps(places)) return;
+    const { storage, cache } = this.order;
+    const isLow = async (): Promise<boolean> => {
+      const { data } = await this.#places();
+      return lowness([data], this.#mark()) !== undefined;
+    };
+    if (cache !== undefined && (await isLow())) {
+      const mirrors = await cache.evict(async () => !(await isLow()));
+      if (mirrors > 0)
+        this.order.log.warn({ mirrors }, 'removed copies of repositories, to make room');
+      this.#tell(await this.#places());
+    }
+    if (storage === undefined || !this.#helps(await this.#places())) return;
     const gone = await storage.evict(async () => {
       const now = await this.#places();
       this.#tell(now);

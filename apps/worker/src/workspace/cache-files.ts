@@ -72,3 +72,15 @@ async function makeWritable(folder: string): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true }))
     if (entry.isDirectory()) await makeWritable(join(folder, entry.name));
 }
+
+/** Bytes of the files below a folder, about; what goes away meanwhile does not count. */
+export async function sizeOf(folder: string): Promise<number> {
+  let bytes = 0;
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) bytes += await sizeOf(path);
+    else bytes += (await lstat(path).catch(() => ({ size: 0 }))).size;
+  }
+  return bytes;
+}

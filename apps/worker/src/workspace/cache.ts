@@ -1,8 +1,24 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { GONE, removeAll } from './cache-files.js';
+import { GONE, removeAll, setAside, sizeOf } from './cache-files.js';
 import { tryLock, type Lock } from './lock.js';
+
+/** What the mirrors of a worker may come to; what no build used for the longest time goes first. */
+export interface MirrorLimits {
+  /** A mirror that was not used for so long is removed, in milliseconds. */
+  ageMs: number;
+  /** How many there may be. */
+  count: number;
+  /** Bytes of all of them; the one that was used last stays even if it is bigger. */
+  bytes: number;
+}
+
+interface Kept {
+  id: string;
+  /** When it was used last, in milliseconds since 1970. */
+  used: number;
+}
 
 /**
  * The folder of a worker's mirrors and clones. A clone is there while it is packed; its name holds the id of the
@@ -12,6 +28,8 @@ export class Cache {
   readonly #id = randomBytes(4).toString('hex');
   readonly #clones = new Set<string>();
   #alive: Promise<Lock | undefined> | undefined;
+  /** Bytes of each mirror, as of the use that it had then. */
+  readonly #sizes = new Map<string, { used: number; bytes: number }>();
 
   constructor(readonly folder: string) {}
 
@@ -46,6 +64,78 @@ export class Cache {
     for (const [id, isDead] of dead)
       if (isDead) await rm(join(this.folder, `process-${id}.lock`), { force: true });
     return removed;
+  }
+
+  /** Removes mirrors beyond the limits, but none that is in use. Answers how many. */
+  async trim(limits: MirrorLimits, now = Date.now()): Promise<number> {
+    const mirrors = await this.#mirrors();
+    let bytes = 0;
+    let kept = 0;
+    let removed = 0;
+    for (const mirror of mirrors.toReversed()) {
+      const size = await this.#sizeOf(mirror);
+      const isOver =
+        now - mirror.used > limits.ageMs ||
+        kept >= limits.count ||
+        (kept > 0 && bytes + size > limits.bytes);
+      if (isOver && (await this.#drop(mirror))) removed += 1;
+      else {
+        kept += 1;
+        bytes += size;
+      }
+    }
+    return removed;
+  }
+
+  /** Removes mirrors that are not in use, longest unused first, until there is enough room. Answers how many. */
+  async evict(enough: () => Promise<boolean>): Promise<number> {
+    let removed = 0;
+    for (const mirror of await this.#mirrors()) {
+      if (await enough()) break;
+      if (await this.#drop(mirror)) removed += 1;
+    }
+    return removed;
+  }
+
+  /** Longest unused first. */
+  async #mirrors(): Promise<Kept[]> {
+    const names = await readdir(this.folder).catch(() => []);
+    const ids = names.flatMap((name) => /^([0-9a-f]{32})\.git$/.exec(name)?.[1] ?? []);
+    const mirrors: Kept[] = [];
+    for (const id of ids) {
+      const path = join(this.folder, id);
+      // Those of earlier versions were used without this lock.
+      const facts = await stat(`${path}.lock`).catch(() =>
+        stat(`${path}.git`).catch(() => undefined),
+      );
+      if (facts) mirrors.push({ id, used: facts.mtimeMs });
+    }
+    return mirrors.toSorted((a, b) => a.used - b.used);
+  }
+
+  async #sizeOf({ id, used }: Kept): Promise<number> {
+    const known = this.#sizes.get(id);
+    if (known?.used === used) return known.bytes;
+    const bytes = await sizeOf(join(this.folder, `${id}.git`));
+    this.#sizes.set(id, { used, bytes });
+    return bytes;
+  }
+
+  /** False when it is in use, or cannot be removed. */
+  async #drop({ id }: Kept): Promise<boolean> {
+    const path = join(this.folder, id);
+    const lock = await tryLock(`${path}.lock`).catch(() => undefined);
+    if (lock === undefined) return false;
+    try {
+      await setAside(`${path}.git`);
+      await rm(`${path}.lock`, { force: true });
+      this.#sizes.delete(id);
+      return true;
+    } catch {
+      return false;
+    } finally {
+      await lock.release();
+    }
   }
 
   async #isLeft(name: string, dead: Map<string, boolean>): Promise<boolean> {

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  readFileSync,
+  statSync,
   existsSync,
   lutimesSync,
   mkdtempSync,
@@ -10,6 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -224,6 +227,40 @@ describe('checkout', () => {
       code: 'source-unavailable',
       message: expect.stringMatching(/Connection refused[\s\S]*Check the address/),
     });
+  });
+
+  it('signs in with the credentials of an old address, and shows them nowhere', async () => {
+    const bare = join(home, 'served');
+    execFileSync('git', ['clone', '-q', '--bare', origin, bare]);
+    execFileSync('git', ['-C', bare, 'update-server-info']);
+    const basic = `Basic ${Buffer.from('me:s3cret').toString('base64')}`;
+    const server = createHttpServer((request, answer) => {
+      const file = join(
+        bare,
+        new URL(request.url ?? '', 'http://x').pathname.replace('/x.git', ''),
+      );
+      if (request.headers.authorization !== basic)
+        answer.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end();
+      else if (existsSync(file) && statSync(file).isFile()) answer.end(readFileSync(file));
+      else answer.writeHead(404).end();
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const source = { git: `http://me:s3cret@127.0.0.1:${port}/x.git` };
+    lines.length = 0;
+    const folder = await unpacked(options(undefined, { source }));
+    expect(gitIn(folder, 'remote', 'get-url', 'origin')).toBe(`http://127.0.0.1:${port}/x.git`);
+    expect(spawnSync('grep', ['-r', 's3cret', folder]).status).toBe(1);
+    for (const git of [source.git.replace('me', 'no'), `${source.git}?private_token=s3cret`]) {
+      const refused = checkout(options(undefined, { source: { git } }));
+      await expect(refused).rejects.toMatchObject({ code: 'source-unavailable' });
+      await expect(refused).rejects.not.toMatchObject({
+        message: expect.stringContaining('s3cret'),
+      });
+    }
+    expect(lines.join()).not.toContain('s3cret');
+    server.closeAllConnections();
+    server.close();
   });
 
   it('gives up on an address that never answers', async () => {

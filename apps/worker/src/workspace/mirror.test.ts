@@ -110,6 +110,21 @@ const folder = (file: string): void => {
   mkdirSync(join(mirror, file));
 };
 
+/** Writes an object of the origin, unchecked; its id. */
+const make = (type: string, content: Buffer | string): string =>
+  execFileSync('git', ['hash-object', '-w', '--literally', '-t', type, '--stdin'], {
+    cwd: origin,
+    input: content,
+    encoding: 'utf8',
+  }).trim();
+
+const tree = (mode: string, name: string): string => {
+  const blob = Buffer.from(make('blob', 'x'), 'hex');
+  return make('tree', Buffer.concat([Buffer.from(`${mode} ${name}\0`), blob]));
+};
+const commit = (of: string, date: string): string =>
+  make('commit', `tree ${of}\nauthor A <a@b>${date}\ncommitter A <a@b>${date}\n\nm\n`);
+
 describe('a mirror', () => {
   it('is rid of locks and half-written files that a killed git left, at any depth', async () => {
     mkdirSync(join(mirror, 'refs/heads/u'), { recursive: true });
@@ -215,6 +230,22 @@ describe('a mirror', () => {
         message: expect.stringContaining('IMPGEM_WORKER_DATA'),
       },
     );
+  });
+
+  it('keeps no hostile object, and takes what old histories have', async () => {
+    const old = commit(tree('0100644', 'one'), '0 +051800');
+    sh(`git update-ref refs/heads/old ${old}`);
+    expect(await built(options('old'))).toBe(old);
+    for (const name of ['.git', '.GIT', '..', 'git~1', '.g\u200cit']) {
+      sh(`git update-ref refs/heads/hostile ${commit(tree('100644', name), ' 1 +0000')}`);
+      await expect(checkout(options('hostile'))).rejects.toMatchObject({
+        code: 'source-unavailable',
+        message: expect.stringMatching(/fsck error|invalid path/),
+      });
+    }
+    expect(anew()).toBeUndefined();
+    sh('git update-ref -d refs/heads/hostile');
+    expect(await built(options('main'))).toBe(sh('git rev-parse main'));
   });
 
   it('outlives a cancel while many branches are written', async () => {
