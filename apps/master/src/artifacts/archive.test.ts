@@ -4,6 +4,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
@@ -55,6 +56,17 @@ async function unpack(format: ArchiveFormat, archive: string, into: string): Pro
     return run('python3', ['-m', 'zipfile', '-e', archive, into]);
   });
 }
+
+it.each([700, 1500])('a zip of %i files has the length that was told', async (count) => {
+  const one = { size: 1, mode: 0o644, time: new Date(), open: async () => Readable.from(['x']) };
+  const many = Array.from({ length: count }, (_, n) => ({ ...one, path: `out/file-${n}` }));
+  const { stream, length } = await archiveOf('zip', many);
+  const archive = join(folder, 'many.zip');
+  await pipeline(stream, createWriteStream(archive));
+  expect((await stat(archive)).size).toBe(length);
+  await unpack('zip', archive, join(folder, 'many'));
+  expect(await readdir(join(folder, 'many/out'))).toHaveLength(count);
+});
 
 describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
   it('is unpacked to the same files by a common program', async () => {

@@ -32,6 +32,9 @@ export async function archiveOf(
   return format === 'zip' ? zipOf(files) : { stream: tarOf(files) };
 }
 
+/** What a file has in a zip's table of contents besides its name, at most. */
+const RECORD_BYTES = 100;
+
 /** Files and archives of more than 4 GiB, and more than 65,535 files, are zip64. */
 async function zipOf(
   files: readonly ArchivedFile[],
@@ -61,7 +64,9 @@ async function zipOf(
       },
     );
   }
-  const options = { forceZip64Format: false, comment: '' };
+  // Whether the end is zip64 the library answers in two ways once the table of contents has 64 KiB: then it has to be.
+  const contents = files.reduce((sum, { path }) => sum + Buffer.byteLength(path) + RECORD_BYTES, 0);
+  const options = { forceZip64Format: contents >= 0xffff, comment: '' };
   // It is called with the length, which its types do not know.
   const length = await new Promise<number>((resolve) => zip.end(options, resolve as () => void));
   return { stream, length };

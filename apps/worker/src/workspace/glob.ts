@@ -28,6 +28,8 @@ export class Glob {
   /** For each state the last round that it was added in. */
   readonly #added: Float64Array;
   #round = 0;
+  /** For each state what it leads to without a character; made when it is asked for. */
+  readonly #reached: (Reached | undefined)[] = [];
 
   /** Relative to the workspace; what is named by a folder is all that lies below. */
   constructor(glob: string) {
@@ -56,13 +58,14 @@ export class Glob {
     let then: number[] = [];
     this.#round += 1;
     let matched = this.#add(this.#begin, now);
-    for (const text of path) {
-      const char = text.codePointAt(0) ?? 0;
+    for (let at = 0; at < path.length;) {
+      const char = path.codePointAt(at) ?? 0;
+      at += char > 0xffff ? 2 : 1;
       if (matched && char === SLASH) return 'matched';
       this.#round += 1;
       matched = false;
-      for (const at of now) {
-        const { test, to } = this.#states[at] as State;
+      for (const one of now) {
+        const { test, to } = this.#states[one] as State;
         if (test !== undefined && passes(test, char) && this.#add(to, then)) matched = true;
       }
       if (then.length === 0 && !matched) return 'no';
@@ -72,20 +75,31 @@ export class Glob {
     return matched ? 'matched' : 'open';
   }
 
-  /** Adds a state and all that lie behind it without a character; whether the end is one of them. */
+  /** Adds what a state leads to without a character; whether the end is one of them. */
   #add(first: number, to: number[]): boolean {
-    let matched = false;
-    const waiting = [first];
-    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+    const { tests, matched } = (this.#reached[first] ??= this.#from(first));
+    for (const at of tests) {
       if (this.#added[at] === this.#round) continue;
       this.#added[at] = this.#round;
-      const state = this.#states[at] as State;
-      if (state.test !== undefined) to.push(at);
-      else if (state.to === END) matched = true;
-      else waiting.push(state.to);
-      if (state.or !== undefined) waiting.push(...state.or);
+      to.push(at);
     }
     return matched;
+  }
+
+  #from(first: number): Reached {
+    const reached: Reached = { tests: [], matched: false };
+    const seen = new Set<number>();
+    const waiting = [first];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      if (seen.has(at)) continue;
+      seen.add(at);
+      const { test, to, or = [] } = this.#states[at] as State;
+      if (test !== undefined) reached.tests.push(at);
+      else if (to === END) reached.matched = true;
+      else waiting.push(to);
+      waiting.push(...or);
+    }
+    return reached;
   }
 
   #state(state: State): number {
@@ -113,6 +127,12 @@ export class Glob {
 }
 
 const END = -1;
+
+interface Reached {
+  tests: number[];
+  /** The end is reached. */
+  matched: boolean;
+}
 
 /** With a test: `to` behind a character that passes. Without one: `to`, at once. `or`: these too, at once. */
 interface State {
