@@ -181,7 +181,6 @@ describe('Session', () => {
       session.dispatch({ type: 'drain' });
       await session.ended;
     },
-    30_000,
   );
 
   it('resumes a big artifact where it was cut', async () => {
