@@ -113,6 +113,9 @@ class Settings {
   @IsInt({ message: 'is a whole number' })
   @Min(0, { message: 'is at least 0' })
   workerMinFreeInodes = 20_000;
+  @IsInt({ message: 'is a size such as 512MiB' })
+  @Min(0, { message: 'is at least 0' })
+  workerDiskFloor = GiB / 2;
   @IsInt({ message: 'is a size such as 2GiB' })
   @Min(16 * 1024 ** 2, { message: 'is at least 16MiB' })
   spoolQuota = 2 * GiB;
@@ -257,10 +260,15 @@ export const SETTINGS: readonly Setting[] = [
     kind: 'size',
     text: 'Disk for all of them; the one that was used last stays even if it is bigger.',
   },
+  {
+    key: 'workerDiskFloor',
+    env: 'IMPGEM_WORKER_DISK_FLOOR',
+    kind: 'size',
+    text: 'Below so much free disk where workspaces lie, or below a quarter of IMPGEM_WORKER_MIN_FREE_INODES, the build that grew most is ended (`disk-full`); never by 0.',
+  },
   { key: 'logLevel', env: 'IMPGEM_LOG_LEVEL', kind: 'text', text: 'Of the worker’s own log.' },
 ];
 
-/** Where the worker keeps its data, and looks for `worker.yml`. */
 const DATA_ENV = 'IMPGEM_WORKER_DATA';
 /** Has the worker's prefix, but is read by the compose file. */
 const OF_OTHERS = ['IMPGEM_WORKER_IMAGE'];
@@ -288,6 +296,8 @@ export interface WorkerConfig {
   mirrors: MirrorLimits;
   /** What must stay free on the disks that builds need. */
   watermark: Watermark;
+  /** Below it the build that grew most is ended. */
+  floorBytes: number;
   logLevel: string;
 }
 
@@ -480,6 +490,7 @@ function configOf(
       bytes: from.mirrorSize,
     },
     watermark: { bytes: from.workerMinFree, inodes: from.workerMinFreeInodes },
+    floorBytes: from.workerDiskFloor,
     logLevel: from.logLevel,
   };
 }

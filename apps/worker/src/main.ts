@@ -15,7 +15,7 @@ import { setFlagsFromString } from 'node:v8';
 import { pino, type Logger } from 'pino';
 import { Builds, Uploads } from './build/index.js';
 import { ConfigError, folderHost, readConfig, type WorkerConfig } from './config.js';
-import { Disk } from './disk/index.js';
+import { Disk, DiskGuard, free } from './disk/index.js';
 import { createExecutor, type Executor } from './executor/index.js';
 import { credentialOf } from './registration.js';
 import { dial, Session } from './session/index.js';
@@ -151,6 +151,8 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const sweepFailed = (err: unknown): void => log.error({ err }, 'the sweep failed');
   const timer = setInterval(() => clean().catch(sweepFailed), SWEEP_MS);
   await disk.start();
+  const guard = guardOf(executor, builds, config, log);
+  guard.start();
   session.start(builds, found);
   builds.resume();
   log.info({ name: credential.name, master: config.dialing.masterUrl }, 'ready');
@@ -161,6 +163,7 @@ async function work(config: WorkerConfig, log: Logger): Promise<number> {
   const { why, message } = await session.ended;
   clearInterval(timer);
   disk.stop();
+  guard.stop();
   log[why === 'drained' ? 'info' : 'fatal']({ why }, advised(why, message));
   await within(SETTLE_MS, builds.settled(), log);
   await within(SETTLE_MS, executor.close(), log);
@@ -188,6 +191,27 @@ async function opened(config: WorkerConfig, farm: string, worker: string): Promi
   const executor = createExecutor(config.executor);
   await executor.open({ farm, worker });
   return executor;
+}
+
+/** How long the disk may wait for a build to be gone that was ended for it. */
+const GONE_WITHIN_MS = 60_000;
+
+function guardOf(executor: Executor, builds: Builds, config: WorkerConfig, log: Logger): DiskGuard {
+  const { watermark, floorBytes: bytes } = config;
+  // By inodes, too, unless it is switched off.
+  const floor = { bytes, inodes: bytes === 0 ? 0 : Math.floor(watermark.inodes / 4) };
+  return new DiskGuard({
+    measure: async () => {
+      const folder = await executor.workspacesAt?.();
+      return folder === undefined ? undefined : free(folder);
+    },
+    watermark,
+    floor,
+    usage: async () => (await executor.usage?.()) ?? [],
+    end: (attempt, message) =>
+      within(GONE_WITHIN_MS, builds.end(attempt, { code: 'disk-full', message }), log),
+    log,
+  });
 }
 
 /** What answers a step on the machine that runs it: an engine there is the machine itself. */

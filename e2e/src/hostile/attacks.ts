@@ -1,8 +1,9 @@
 /** Who attacks, and what the farm beside which it happens must have for that. */
 import type { NewRegistrationToken, WorkerCredential } from '@impgem/client';
 import type { Farm } from '../farm.js';
+import { hostileRepository } from './repository.js';
 
-export const ATTACK_KINDS = ['reader', 'worker'] as const;
+export const ATTACK_KINDS = ['reader', 'worker', 'repository'] as const;
 export type AttackKind = (typeof ATTACK_KINDS)[number];
 
 interface Prepared {
@@ -55,6 +56,12 @@ export const ATTACKS: Record<AttackKind, Attack> = {
       const { token: credential } = await registered;
       return { argument: { credential, labels }, end: () => Promise.resolve() };
     },
+  },
+  // Its builds are what attacks.
+  repository: {
+    builders: (seed) => hostileRepository(seed).builders,
+    builds: (seed) => Object.keys(hostileRepository(seed).builders),
+    prepare: async () => ({ argument: {}, end: () => Promise.resolve() }),
   },
   reader: {
     builders: () => ({ large: LARGE }),

@@ -6,6 +6,7 @@
 export const REASONS = {
   'exit-code': { result: 'failure', title: 'the command failed' },
   'out-of-memory': { result: 'failure', title: 'killed by its memory limit' },
+  'disk-full': { result: 'failure', title: "it was about to fill its worker's disk" },
   'step-timeout': { result: 'failure', title: 'the step took longer than its timeout' },
   'silence-timeout': { result: 'failure', title: 'the step said nothing for too long' },
   'build-timeout': { result: 'failure', title: 'the build took longer than its timeout' },
@@ -14,6 +15,7 @@ export const REASONS = {
   unstorable: { result: 'exception', title: 'what it told cannot be stored' },
   cancelled: { result: 'cancelled', title: 'cancelled' },
   'image-unavailable': { result: 'exception', title: 'the image cannot be had' },
+  'image-unusable': { result: 'exception', title: 'no step can run in the image' },
   'source-unavailable': { result: 'exception', title: 'the source cannot be had' },
   'engine-unavailable': {
     result: 'exception',

@@ -293,7 +293,7 @@ describe('BuildRun', () => {
   it('hints at what exit code 127 may mean', async () => {
     const { run, text } = build([step('exit 127')]);
     await run.run();
-    expect(text(0, 'system').toString()).toContain('what an earlier step installed is not there');
+    expect(text(0, 'system').toString()).toContain('a command was not found');
   });
 
   it('tells out of memory, and infrastructure, by their reasons', async () => {

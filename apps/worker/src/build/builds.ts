@@ -102,6 +102,13 @@ export class Builds {
     this.entry(ref)?.run?.interrupt({ kind: 'cancel', reason });
   }
 
+  /** Ends a build that must not go on, for good; settles when its workspace is gone. */
+  async end(ref: AttemptRef, reason: Reason): Promise<void> {
+    const entry = this.entry(ref);
+    entry?.run?.interrupt({ kind: 'timeout', reason });
+    await entry?.over;
+  }
+
   /** Stops everything that runs, and what would still begin. */
   halt(reason: Reason): void {
     this.halted = { kind: 'halt', reason };

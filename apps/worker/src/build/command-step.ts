@@ -91,14 +91,15 @@ async function begun(order: CommandOrder): Promise<Begun> {
 
 async function judged(
   { running, silence }: Begun,
-  { log, stopper, stopping }: CommandOrder,
+  { executor, log, stopper, stopping }: CommandOrder,
 ): Promise<Ending> {
   if (!running.wasOver) silence?.begin();
   const exit = await ended(running, stopper, stopping).finally(() => silence?.end());
   if (stopper.stop) return stoppedEnding(stopper.stop, exit.exitCode);
   if (exit.reason) return endingOf(exit.reason, exit.exitCode);
   if (exit.exitCode === 0) return { result: 'success', exitCode: 0 };
-  if (exit.exitCode === 127) log.say(HINT_127);
+  if (exit.exitCode === 126) log.say(HINT_126);
+  if (exit.exitCode === 127) log.say(executor.name === 'docker' ? HINT_127_IMAGE : HINT_127);
   const message = `exit code ${exit.exitCode ?? 'unknown'}`;
   return endingOf({ code: 'exit-code', message }, exit.exitCode);
 }
@@ -111,10 +112,14 @@ function silenceOf({ silenceTimeoutMs: ms }: PlannedStep, stopper: Stopper): Sil
   return new Silence(ms, () => stopper.set({ kind: 'timeout', reason }));
 }
 
+const HINT_126 =
+  'hint: exit code 126 says that a file was found and could not be run: it may not be executed (chmod +x), is made for\n' +
+  'another kind of machine, or its first line names an interpreter that is not there.';
 const HINT_127 =
-  'hint: exit code 127 says that a command was not found. Each step runs in a fresh container of its image, and\n' +
-  'only the workspace goes from one to the next: what an earlier step installed is not there. Install it in this\n' +
-  'step, or use an image that has it.';
+  'hint: exit code 127 says that a command was not found: it is not installed here, or not in the PATH of this step.';
+const HINT_127_IMAGE = `${HINT_127}
+Each step runs in a fresh container of its image, and only the workspace goes from one to the next: what an earlier
+step installed is not there. Install it in this step, or use an image that has it.`;
 
 /** The step's end, of its own or by being stopped; bounded even when the engine does not answer. */
 async function ended(

@@ -1,3 +1,4 @@
-export { Disk, type DiskReport } from './disk.js';
+export { Disk, free, type DiskReport } from './disk.js';
+export { DiskGuard } from './guard.js';
 export { examineDisks } from './examine-disks.js';
 export type { Watermark } from './lowness.js';

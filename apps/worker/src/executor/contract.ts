@@ -4,6 +4,7 @@ import { describeCancel } from './contract/cancel.js';
 import { describeOutput } from './contract/output.js';
 import { describeRemains } from './contract/remains.js';
 import { describeTakeUp } from './contract/take-up.js';
+import { describeWords } from './contract/words.js';
 import { describeWorkspace } from './contract/workspace.js';
 import { Stage } from './contract/stage.js';
 import type { Subject } from './contract/stage.js';
@@ -56,5 +57,6 @@ export function describeExecutor(subject: Subject): void {
     describeWorkspace(stage);
     describeRemains(stage);
     describeTakeUp(stage);
+    describeWords(stage);
   });
 }

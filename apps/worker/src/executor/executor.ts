@@ -125,6 +125,12 @@ export interface Swept {
   stuck: string[];
 }
 
+/** What the workspace of an attempt takes on the disk. */
+export interface WorkspaceUse {
+  attempt: Attempt;
+  bytes: number;
+}
+
 /** What an executor keeps on a disk, and can fetch again. */
 export interface Storage {
   /** The folder that lies on that disk; absent where this machine cannot see it. */
@@ -183,6 +189,13 @@ export interface Executor {
   ): Promise<RunningStep | undefined>;
   /** Removes what earlier processes of this identity left behind, except of these attempts. */
   sweep(keep: readonly Attempt[]): Promise<Swept>;
+  /**
+   * What live workspaces, and what their steps write beside them, take on the disk. Costs a walk through their files: for
+   * need only. Absent where nothing is on a disk.
+   */
+  usage?(): Promise<WorkspaceUse[]>;
+  /** The folder below which workspaces lie; undefined where this machine cannot see it. */
+  workspacesAt?(): Promise<string | undefined>;
   /**
    * What steps reach on the machine that runs them and should not: `address:port` each. Settles when that was tried, in
    * the network of a step; absent where steps have no network of their own.

@@ -3,6 +3,7 @@ import type Docker from 'dockerode';
 import { posix } from 'node:path';
 import type { DockerConfig } from '../config.js';
 import { throwIfCancelled, unlessCancelled } from '../cancelled.js';
+import { noFolder } from '../workdir.js';
 import type {
   Attempt,
   Executor,
@@ -13,6 +14,7 @@ import type {
   StepSpec,
   Swept,
   Workspace,
+  WorkspaceUse,
 } from '../executor.js';
 import { DockerStep, removeContainer } from './docker-step.js';
 import { DockerWorkspace } from './docker-workspace.js';
@@ -28,9 +30,11 @@ import { labelsOf, nameOf, ownFilter, roleOf } from './labels.js';
 import { checkImage, isPinned, loadPolicy, loosened, ownImage } from './policy.js';
 import type { Policy } from './policy.js';
 import { PulledImages } from './pulled-images.js';
+import { StepImages } from './step-image.js';
 import { RUN_LABEL, STEP_LABEL, stepOptions } from './step-options.js';
 import { parseSubnet } from './subnets.js';
 import { sweep } from './sweep.js';
+import { usedBytes } from './used-bytes.js';
 
 /** What `open` found out; without it nothing can run. */
 interface Opened {
@@ -38,6 +42,7 @@ interface Opened {
   policy: Policy;
   image: HolderImage;
   holders: Holders;
+  stepImages: StepImages;
 }
 
 /**
@@ -59,6 +64,8 @@ export class DockerExecutor implements Executor {
   #opened: Opened | undefined;
   /** Some packages of the engine leave its init program out. */
   #init = true;
+  /** An engine without rights, or with a low limit of its own, cannot give steps more files than it has. */
+  #openFiles = true;
 
   constructor(private readonly config: DockerConfig) {
     this.#engine = connect(config.host);
@@ -96,7 +103,8 @@ export class DockerExecutor implements Executor {
         host: policy.host,
         ports,
       });
-      this.#opened = { identity, policy, image, holders };
+      const stepImages = new StepImages(engine, labelsOf(identity, 'helper'));
+      this.#opened = { identity, policy, image, holders, stepImages };
       // One more than can be in use, so that a reset is never waited for.
       if (policy.network === 'bridge') holders.warm(slots + 1);
     } catch (error) {
@@ -157,7 +165,7 @@ export class DockerExecutor implements Executor {
 
   async start(workspace: Workspace, step: StepSpec, order: StartOrder): Promise<RunningStep> {
     invariant(workspace instanceof DockerWorkspace, 'a workspace of another executor');
-    const { policy, image: own } = this.#open();
+    const { policy, image: own, stepImages } = this.#open();
     const { sink, signal } = order;
     if (step.image === undefined) {
       throw new FarmError('image-unavailable', `step ${step.name} names no image`);
@@ -173,12 +181,15 @@ export class DockerExecutor implements Executor {
       // By its id, too: names are given by whoever may use the engine.
       if (own.own && image.id === own.id) throw ownImage(step.image);
       say.line(`image ${image.reference} ${image.digest}`);
+      const shell = await stepImages.shellOf(image, say.line);
       await say.said();
       throwIfCancelled(signal);
-      const running = await this.#run(workspace, { ...step, image: image.reference }, order);
+      const spec = { ...step, image: image.reference, shell };
+      const running = await this.#run(workspace, spec, order);
       workspace.add(running);
       return await unlessCancelled(running, workspace, signal);
     } catch (error) {
+      if (/not a directory/i.test(wordsOf(error))) throw noFolder(step.workdir);
       throw engineFailure(error, `start the step ${step.name}`);
     } finally {
       release?.();
@@ -220,6 +231,22 @@ export class DockerExecutor implements Executor {
     } catch (error) {
       throw engineFailure(error, 'sweep');
     }
+  }
+
+  workspacesAt(): Promise<string | undefined> {
+    return this.storage.root();
+  }
+
+  async usage(): Promise<WorkspaceUse[]> {
+    const { identity, image } = this.#open();
+    const all = [...this.#workspaces].filter(({ disposed }) => !disposed);
+    const order = { engine: this.#engine, identity, image: image.id };
+    return Promise.all(
+      all.map(async ({ attempt, volume }) => ({
+        attempt,
+        bytes: await usedBytes({ ...order, attempt, volume }),
+      })),
+    );
   }
 
   exposed(): Promise<string[]> {
@@ -292,7 +319,7 @@ export class DockerExecutor implements Executor {
 
   async #run(
     workspace: DockerWorkspace,
-    step: StepSpec,
+    { shell, ...step }: StepSpec & { shell: string },
     { sink, launching }: StartOrder,
   ): Promise<DockerStep> {
     const { identity, policy, holders } = this.#open();
@@ -301,11 +328,13 @@ export class DockerExecutor implements Executor {
         identity,
         attempt: workspace.attempt,
         step,
+        shell,
         volume: workspace.volume,
         holder: workspace.holder?.container.id,
         policy,
         config: this.config,
         init: this.#init,
+        openFiles: this.#openFiles,
         run: workspace.run,
       });
       try {
@@ -314,6 +343,8 @@ export class DockerExecutor implements Executor {
         if (tries > 2 || statusOf(error) === undefined) throw error;
         if (this.#init && /docker-init|init binary/i.test(wordsOf(error))) {
           this.#init = false;
+        } else if (this.#openFiles && /rlimit/i.test(wordsOf(error))) {
+          this.#openFiles = false;
         } else if (holderGone(error) && workspace.holder && !workspace.busy) {
           holders.give(workspace.holder, true);
           workspace.holder = undefined;

@@ -36,6 +36,15 @@ export function wordsOf(error: unknown): string {
   return cutText(said.trim(), 1500);
 }
 
+/** What to do about it, where that is known. */
+function mendOf(error: unknown): string {
+  if (/no space left on device|disk quota exceeded/i.test(wordsOf(error)))
+    return ": the engine's disk is full; make room there (docker system df)";
+  if (/storage-opt|pquota/i.test(wordsOf(error)))
+    return ": take 'disk' out of the worker's policy file, or keep the engine's data on xfs with pquota";
+  return '';
+}
+
 /** Tells an engine that is not there from one that refused. `doing` completes "the engine refused to …". */
 export function engineFailure(error: unknown, doing: string): FarmError {
   if (error instanceof FarmError) return error;
@@ -44,7 +53,7 @@ export function engineFailure(error: unknown, doing: string): FarmError {
   const message =
     status === undefined
       ? `the Docker Engine went away (to ${doing}): ${wordsOf(error)}`
-      : `the Docker Engine refused to ${doing}: ${wordsOf(error)}`;
+      : `the Docker Engine refused to ${doing}: ${wordsOf(error)}${mendOf(error)}`;
   return new FarmError(code, message, {}, { cause: error });
 }
 

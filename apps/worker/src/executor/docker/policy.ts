@@ -79,6 +79,11 @@ export class Policy {
   @IsOptional() @IsInt() @Min(6 * 1024 * 1024) memory?: number;
   /** The most processors of a step. */
   @IsOptional() @IsNumber() @IsPositive() cpus?: number;
+  /**
+   * The most disk of a step's container beside the workspace, in bytes; for an engine that can limit it (overlay2 on xfs
+   * with pquota), which refuses steps otherwise. No limit when absent.
+   */
+  @IsOptional() @IsInt() @Min(16 * 1024 * 1024) disk?: number;
   /** The most processes of a step. */
   @IsOptional() @IsInt() @IsPositive() pids?: number;
 }
@@ -103,6 +108,7 @@ const KEYS = [
   'pinnedImages',
   'memory',
   'cpus',
+  'disk',
   'pids',
 ];
 

@@ -12,16 +12,25 @@ const CAPABILITIES = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETUID', 'SE
 /** What the engine's log may hold beyond the cap, so that the cap's own gap marker decides what is cut. */
 const LOG_MARGIN = 16 * 1024 * 1024;
 
+/** No core file, which may be as big as the step's memory. */
+const NO_CORE = { Name: 'core', Soft: 0, Hard: 0 };
+/** As many open files as builds use, not as many as the kernel could count: some programs go through all of them. */
+const OPEN_FILES = { Name: 'nofile', Soft: 65_536, Hard: 65_536 };
+
 export interface StepOptionsOrder {
   identity: Identity;
   attempt: Attempt;
   step: StepSpec;
+  /** Path of the image's shell. */
+  shell: string;
   volume: string;
   /** Id of the container whose network the step joins; none: no network. */
   holder: string | undefined;
   policy: Policy;
   config: DockerConfig;
   init: boolean;
+  /** False where the engine itself may not have as many files open as a step may elsewhere. */
+  openFiles: boolean;
   /** See `runOf`. */
   run: string;
 }
@@ -42,7 +51,7 @@ export function stepOptions(order: StepOptionsOrder): Docker.ContainerCreateOpti
     name: nameOf(identity, 'step', attempt),
     Image: step.image ?? '',
     // An image's own entry point and health check are no part of the step.
-    Entrypoint: ['sh', '-e', '-c'],
+    Entrypoint: [order.shell, '-e', '-c'],
     Cmd: [shellText(step)],
     Healthcheck: { Test: ['NONE'] },
     // Root in its container, with the few capabilities left: the workspace then belongs to all images' steps.
@@ -72,6 +81,8 @@ export function stepOptions(order: StepOptionsOrder): Docker.ContainerCreateOpti
       Memory: memory,
       // Equal, so that there is no swap beyond it.
       MemorySwap: memory,
+      Ulimits: order.openFiles ? [NO_CORE, OPEN_FILES] : [NO_CORE],
+      ...(policy.disk !== undefined && { StorageOpt: { size: String(policy.disk) } }),
       ...(Number.isFinite(cpus) && { NanoCpus: Math.round(cpus * 1e9) }),
       LogConfig: {
         Type: 'local',

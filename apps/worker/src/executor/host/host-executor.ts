@@ -1,4 +1,5 @@
 import { FarmError, invariant } from '@impgem/kit';
+import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { mkdir, readdir, realpath } from 'node:fs/promises';
@@ -14,8 +15,10 @@ import type {
   StepSpec,
   Swept,
   Workspace,
+  WorkspaceUse,
 } from '../executor.js';
 import { shellText } from '../shell-text.js';
+import { noFolder } from '../workdir.js';
 import { HostStep } from './host-step.js';
 import { HostWorkspace } from './host-workspace.js';
 import { LauncherClient } from './launcher-client.js';
@@ -27,6 +30,20 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** What the names of a step's files begin with. */
 const filesOf = ({ folder }: HostWorkspace, id: string): string => join(folder, id);
+
+/** How long a measurement may take, in milliseconds; what takes longer counts as `UNKNOWN` bytes. */
+const MEASURE_MS = 20_000;
+const UNKNOWN = 64 * 1024 * 1024;
+
+/** By the program for it, which passes over what it cannot read, and does not hold up the worker. */
+function bytesOf(folder: string): Promise<number> {
+  return new Promise((resolve) => {
+    execFile('du', ['-sxk', folder], { timeout: MEASURE_MS, env: { PATH } }, (_, out) => {
+      const kibibytes = Number.parseInt(out, 10);
+      resolve(Number.isNaN(kibibytes) ? UNKNOWN : kibibytes * 1024);
+    });
+  });
+}
 
 /**
  * Runs steps as processes of this machine, as the worker's user: no isolation, so only where the worker's own
@@ -141,6 +158,17 @@ export class HostExecutor implements Executor {
     return { found, stuck };
   }
 
+  async workspacesAt(): Promise<string> {
+    return this.#root;
+  }
+
+  async usage(): Promise<WorkspaceUse[]> {
+    const all = [...this.#workspaces].filter(({ disposed }) => !disposed);
+    return Promise.all(
+      all.map(async ({ attempt, folder }) => ({ attempt, bytes: await bytesOf(folder) })),
+    );
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#workspaces].map((workspace) => workspace.dispose()));
     await this.#launcher.close();
@@ -190,6 +218,8 @@ export class HostExecutor implements Executor {
       mkdirSync(path, { recursive: true });
       return path;
     } catch (cause) {
+      const { code } = cause as NodeJS.ErrnoException;
+      if (code === 'EEXIST' || code === 'ENOTDIR') throw noFolder(workdir);
       throw new FarmError('workspace-error', `the workdir: ${String(cause)}`, {}, { cause });
     }
   }

@@ -202,7 +202,9 @@ function cannotStart(report: Report): FarmError {
     report.code === 'E2BIG'
       ? 'the environment or the text is too big for the system (one variable may have 128 KiB)'
       : report.code === 'ENOENT'
-        ? 'the workdir is not there'
+        ? existsSync('/bin/sh')
+          ? 'the workdir is not there'
+          : 'this machine has no shell /bin/sh'
         : report.message;
   return new FarmError('workspace-error', `the step cannot be started: ${why}`);
 }
