@@ -225,6 +225,7 @@ CREATE TABLE registration_tokens (
   created_by text NOT NULL,
   expires_at timestamp with time zone NOT NULL,
   revoked_at timestamp with time zone,
+  names text[],
   CONSTRAINT registration_tokens_pkey PRIMARY KEY (id),
   CONSTRAINT registration_tokens_uses_left_check CHECK ((uses_left >= 0))
 );
@@ -327,6 +328,7 @@ CREATE TABLE workers (
   engine_inodes_free bigint,
   low_disk text,
   spooled bigint,
+  refused_labels text[] NOT NULL DEFAULT '{}'::text[],
   CONSTRAINT workers_pkey PRIMARY KEY (id),
   CONSTRAINT workers_registered_with_fkey FOREIGN KEY (registered_with) REFERENCES registration_tokens(id)
 );

@@ -61,6 +61,8 @@ export interface RegistrationToken {
   usesLeft: number;
   /** Labels its workers may claim; null: any. */
   labels: string[] | null;
+  /** Names that its workers may take, exact or with a `*` at the end; null: any that no builder names. */
+  names: string[] | null;
   createdAt: string;
   expiresAt: string;
   revokedAt: string | null;
@@ -87,6 +89,8 @@ export interface Worker {
   state:
     'online' | 'quarantined' | 'suspect' | 'lost' | 'offline' | 'draining' | 'low-disk' | 'revoked';
   labels: string[];
+  /** Labels that it claims and is not given. */
+  refusedLabels: string[];
   executor: 'docker' | 'host' | 'scripted' | null;
   slots: number;
   /** Builds it holds now. */

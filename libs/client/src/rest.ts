@@ -142,8 +142,9 @@ function access({ get, post, remove }: Calls) {
       list: (query: PageQuery = {}) =>
         get<api.Page<api.RegistrationToken>>('registration-tokens', query),
       /** One use and a day unless said; `expiresIn` in seconds. */
-      create: (token: { uses?: number; expiresIn?: number; labels?: string[] } = {}) =>
-        post<api.NewRegistrationToken>('registration-tokens', token),
+      create: (
+        token: { uses?: number; expiresIn?: number; labels?: string[]; names?: string[] } = {},
+      ) => post<api.NewRegistrationToken>('registration-tokens', token),
       revoke: (id: string) => remove(at`registration-tokens/${id}`),
     },
     workers: {

@@ -1010,6 +1010,7 @@ export interface components {
             id: string;
             usesLeft: number;
             labels: string[] | null;
+            names: string[] | null;
             /** Format: date-time */
             createdAt: string;
             /** Format: date-time */
@@ -1027,11 +1028,20 @@ export interface components {
             expiresIn: number;
             /** @description labels that its workers may claim; any when left out */
             labels?: string[];
+            /**
+             * @description names that its workers may take: exact ones, or beginnings with a `*` at the end; when left out, any that no builder names under `workers:`
+             * @example [
+             *       "release-1",
+             *       "ci-*"
+             *     ]
+             */
+            names?: string[];
         };
         NewRegistrationTokenDto: {
             id: string;
             usesLeft: number;
             labels: string[] | null;
+            names: string[] | null;
             /** Format: date-time */
             createdAt: string;
             /** Format: date-time */
@@ -1071,6 +1081,8 @@ export interface components {
             /** @enum {string} */
             state: "online" | "quarantined" | "suspect" | "lost" | "offline" | "draining" | "low-disk" | "revoked";
             labels: string[];
+            /** @description labels that it claims and is not given, by its token or since its machine is another */
+            refusedLabels: string[];
             /** @enum {string|null} */
             executor: "docker" | "host" | "scripted" | null;
             slots: number;
@@ -1151,7 +1163,7 @@ export interface components {
             title: string;
             status: number;
             /** @enum {string} */
-            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "search-too-slow" | "too-many-requests" | "internal" | "overloaded" | "database-unavailable" | "database-full" | "stopping";
+            code: "invalid-request" | "invalid-farm-file" | "unauthenticated" | "token-expired" | "token-revoked" | "token-used-up" | "forbidden" | "csrf" | "origin" | "name-not-allowed" | "label-not-allowed" | "not-found" | "unknown-builder" | "name-taken" | "already-finished" | "undeclared-property" | "invalid-property" | "too-large" | "range-not-satisfiable" | "search-too-slow" | "queue-full" | "too-many-requests" | "internal" | "overloaded" | "database-unavailable" | "database-full" | "stopping";
             detail: string;
             problems?: {
                 path: string;

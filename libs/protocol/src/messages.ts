@@ -318,6 +318,8 @@ export class Welcome {
   /** The farm's id; labels what the worker makes in the engine. */
   @IsUUID() farm!: string;
   @IsInt() @IsPositive() heartbeatMs!: number;
+  /** Labels of the hello that the worker is not given: its token does not allow them, or its machine is another. */
+  @IsOptional() @IsString({ each: true }) refusedLabels?: string[];
   @One(() => Limits) limits!: Limits;
   @Many(() => HeldVerdict) builds!: HeldVerdict[];
 }

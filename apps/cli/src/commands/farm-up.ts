@@ -143,7 +143,8 @@ class Up {
       });
       if (isFirst && found?.lowDisk)
         throw new FarmError('low-disk', `the worker takes no work: ${found.lowDisk}`);
-      return found?.state === 'online' ? true : undefined;
+      // One in quarantine has come up, and is given builds again later.
+      return found?.state === 'online' || found?.state === 'quarantined' ? true : undefined;
     };
     const worker = this.#keep({
       name: 'worker',

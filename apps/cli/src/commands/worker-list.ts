@@ -39,6 +39,9 @@ export function addWorkerList(workers: Command, { terminal }: Cli): void {
       table(terminal, headings, rows);
       for (const { name, lowDisk } of all)
         if (lowDisk !== null) terminal.say(`${name} takes no work: ${lowDisk}`);
+      for (const { name, refusedLabels = [] } of all)
+        if (refusedLabels.length > 0)
+          terminal.say(`${name} is not given the labels ${refusedLabels.join(' ')}`);
       for (const { name, quarantine } of all)
         if (quarantine) terminal.say(`${name} ${quarantineText(quarantine)}`);
       for (const worker of all)

@@ -54,6 +54,7 @@ const aWorker = (change: Partial<Worker>): Partial<Worker> => ({
   version: '0.1.0',
   lowDisk: null,
   quarantine: null,
+  refusedLabels: [],
   spooled: null,
   ...change,
 });

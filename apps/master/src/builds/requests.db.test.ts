@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildRequest, BuildRequests, Problem } from '@impgem/client';
+import { LIMITS } from '../platform/index.js';
+import { until } from '../scheduling/testing.js';
 import { type TestMaster, testMaster } from '../testing.js';
 
 const FARM = `
@@ -123,5 +125,44 @@ describe('a build request', () => {
       [requests],
     );
     expect(audited).toHaveLength(requests.length);
+  });
+});
+
+describe('the queue', () => {
+  it('is bounded, in all and for each caller, for one request and for many', async () => {
+    const small = { pendingRequests: 6, pendingRequestsPerCaller: 4 };
+    const farm = await testMaster({ limits: { ...LIMITS, ...small } });
+    try {
+      await farm.call('PUT', '/api/v1/farm', { json: { source: FARM } });
+      const [ann, bob] = [await farm.newToken(['trigger']), await farm.newToken(['trigger'])];
+      const ask = async ({ token }: { token: string }, count: number) => {
+        const requests = Array.from({ length: count }, () => ({ builder: 'bye' }));
+        const one = count === 1;
+        const answer = await farm.call('POST', `/api/v1/build-requests${one ? '' : '/batch'}`, {
+          token,
+          json: one ? requests[0] : { requests },
+        });
+        return [answer.status, (await answer.json()) as BuildRequests & Problem] as const;
+      };
+      expect((await ask(ann, 5))[0]).toBe(429);
+      const [status, { requests }] = await ask(ann, 4);
+      expect(status).toBe(201);
+      expect(await ask(ann, 1)).toMatchObject([
+        429,
+        { code: 'queue-full', detail: expect.stringContaining('IMPGEM_QUEUE_MAX_PER_CALLER') },
+      ]);
+      expect((await ask(bob, 2))[0]).toBe(201);
+      expect(await ask(bob, 1)).toMatchObject([
+        429,
+        { code: 'queue-full', detail: expect.stringContaining('(IMPGEM_QUEUE_MAX)') },
+      ]);
+      const metrics = await (await farm.call('GET', '/metrics')).text();
+      expect(metrics).toMatch(/^impgem_queue_refused_total\{limit="caller"\} 6$/m);
+      expect(metrics).toMatch(/^impgem_queue_refused_total\{limit="all"\} 1$/m);
+      await farm.call('POST', `/api/v1/build-requests/${requests[0]?.id}/cancel`, { json: {} });
+      await until(async () => (await ask(bob, 1))[0] === 201);
+    } finally {
+      await farm.stop();
+    }
   });
 });

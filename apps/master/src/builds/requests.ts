@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import type { BuildRequest, Page } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
@@ -5,7 +6,7 @@ import { resolveProperties } from '@impgem/pipeline';
 import { Audit } from '../access/index.js';
 import { type ActiveBuilder, Builders } from '../builders/index.js';
 import { Database, pageOf } from '../platform/index.js';
-import { Intake, Queue, type Submission, type Submitted } from '../scheduling/index.js';
+import { Intake, Queue, QueueBound, type Submission, type Submitted } from '../scheduling/index.js';
 import { Conditions, cursor } from './conditions.js';
 import type { BuildWish, RequestsQuery } from './wishes.js';
 
@@ -17,18 +18,22 @@ export class Requests {
     private readonly builders: Builders,
     private readonly queue: Queue,
     private readonly intake: Intake,
+    private readonly bound: QueueBound,
     private readonly audit: Audit,
   ) {}
 
   /**
    * Puts a wish in the queue, with the builder's definition of now. Throws `unknown-builder`,
-   * `undeclared-property`, `invalid-property`.
+   * `undeclared-property`, `invalid-property`, `queue-full`.
    */
   async submit(wish: BuildWish, actor: string): Promise<BuildRequest> {
+    let taken = false;
     for (let fresh = false; ; fresh = true) {
       const builder = await this.builders.remembered(wish.builder, fresh);
       const { submission, problems } = resolve(builder, wish, actor);
       if (problems.length === 0) {
+        if (!taken) await this.bound.take(actor, 1);
+        taken = true;
         const submitted = await this.intake.submit(submission);
         // It had changed: a farm file was applied since.
         if (submitted) return waiting(submission, submitted);
@@ -42,11 +47,14 @@ export class Requests {
    * problem of every wish.
    */
   async submitAll(wishes: readonly BuildWish[], actor: string): Promise<BuildRequest[]> {
+    let taken = false;
     for (let fresh = false; ; fresh = true) {
       const { submissions, problems } = await this.#resolveAll(wishes, actor, fresh);
       // What was refused by a farm file that is remembered may be in order by now.
       if (problems.length > 0 && !fresh) continue;
       if (problems.length > 0) throw refusedBatch(problems, wishes.length);
+      if (!taken) await this.bound.take(actor, wishes.length);
+      taken = true;
       const submitted = await this.#submitTogether(submissions);
       if (submitted)
         return submissions.map((submission, n) => waiting(submission, submitted[n] as Submitted));
@@ -81,6 +89,8 @@ export class Requests {
     const problems: WishProblem[] = [];
     const submissions: Submission[] = [];
     for (const [n, wish] of wishes.entries()) {
+      // Each has up to a hundred properties to check: others get their turn in between.
+      if (n % PER_TURN === PER_TURN - 1) await nextTurn();
       const name = wish.builder;
       const builder = builders.get(name) ?? (await this.#builderOrRefusal(name, fresh));
       builders.set(name, builder);
@@ -152,6 +162,8 @@ function resolve(builder: ActiveBuilder, wish: BuildWish, submittedBy: string) {
   return { submission, problems };
 }
 
+/** Wishes that are checked in one turn of the event loop. */
+const PER_TURN = 20;
 /** Requests in a statement: a definition has up to half a megabyte. */
 const PER_STATEMENT = 50;
 /** Problems of a batch that are told. */

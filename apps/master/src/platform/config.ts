@@ -130,6 +130,9 @@ export interface Limits {
   stepLogBytes: number;
   /** The logs of one build, bytes as they are stored. */
   buildLogBytes: number;
+  /** Build requests that may wait: in all, and of one caller. */
+  pendingRequests: number;
+  pendingRequestsPerCaller: number;
   /** How long a graceful stop may take. */
   stopMs: number;
 }
@@ -177,6 +180,8 @@ export const LIMITS: Limits = Object.freeze({
   artifactsOnTheirWay: 16,
   artifactListBytes: 256 * 1024 * 1024,
   upgradeMs: 15_000,
+  pendingRequests: 200_000,
+  pendingRequestsPerCaller: 50_000,
   stopMs: 20_000,
 });
 
@@ -259,6 +264,16 @@ export const SETTINGS: Setting[] = [
     default: '90',
   },
   {
+    name: 'IMPGEM_QUEUE_MAX',
+    meaning: 'build requests that may wait, in all',
+    default: '200000',
+  },
+  {
+    name: 'IMPGEM_QUEUE_MAX_PER_CALLER',
+    meaning: 'build requests of one API token that may wait',
+    default: '50000',
+  },
+  {
     name: 'IMPGEM_BUILD_GRACE_S',
     meaning:
       "seconds beyond a build's timeout, and beyond the silence that its worker may keep, after which the master ends it",
@@ -290,24 +305,22 @@ export function readConfig(
       problems.push(`${name}: there is no such setting; did you mean ${meant}?`);
   }
   const get = (name: string) => environment[name] || undefined;
-  const port = wholeNumber('IMPGEM_PORT', get('IMPGEM_PORT'), 8010, 0, 65_535, problems);
-  const lostAfter = wholeNumber(
-    'IMPGEM_LOST_AFTER_S',
-    get('IMPGEM_LOST_AFTER_S'),
-    90,
-    1,
-    86_400,
-    problems,
-  );
+  const whole = (name: string, otherwise: number, least: number, most: number) =>
+    wholeNumber(name, get(name), otherwise, least, most, problems);
+  const port = whole('IMPGEM_PORT', 8010, 0, 65_535);
+  const lostAfter = whole('IMPGEM_LOST_AFTER_S', 90, 1, 86_400);
   const keep = readKeep(get, problems);
-  const buildGrace = wholeNumber(
-    'IMPGEM_BUILD_GRACE_S',
-    get('IMPGEM_BUILD_GRACE_S'),
-    600,
-    1,
-    604_800,
-    problems,
-  );
+  const buildGrace = whole('IMPGEM_BUILD_GRACE_S', 600, 1, 604_800);
+  const { pendingRequests, pendingRequestsPerCaller } = LIMITS;
+  const queue = {
+    pendingRequests: whole('IMPGEM_QUEUE_MAX', pendingRequests, 1, 10_000_000),
+    pendingRequestsPerCaller: whole(
+      'IMPGEM_QUEUE_MAX_PER_CALLER',
+      pendingRequestsPerCaller,
+      1,
+      10_000_000,
+    ),
+  };
   const minFreeBytes = size('IMPGEM_MASTER_MIN_FREE', get('IMPGEM_MASTER_MIN_FREE'), GiB, problems);
   const { stepLogBytes, buildLogBytes, buildArtifactBytes } = LIMITS;
   const sizes = {
@@ -341,7 +354,7 @@ export function readConfig(
     ...keep,
     heartbeatMs: heartbeatFor(lostAfter * 1000),
     minFreeBytes,
-    limits: Object.freeze({ ...LIMITS, ...sizes }),
+    limits: Object.freeze({ ...LIMITS, ...sizes, ...queue }),
   });
 }
 

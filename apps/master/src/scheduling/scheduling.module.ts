@@ -5,11 +5,12 @@ import { Intake } from './intake.js';
 import { LeaseSweep } from './lease-sweep.js';
 import { Leases } from './leases.js';
 import { Queue } from './queue.js';
+import { QueueBound } from './queue-bound.js';
 import { QueueMetrics } from './queue-metrics.js';
 
 @Module({
   imports: [EventsModule],
-  providers: [Queue, Intake, Leases, Dispatcher, LeaseSweep, QueueMetrics],
-  exports: [Queue, Intake, Leases, Dispatcher],
+  providers: [Queue, QueueBound, Intake, Leases, Dispatcher, LeaseSweep, QueueMetrics],
+  exports: [Queue, QueueBound, Intake, Leases, Dispatcher],
 })
 export class SchedulingModule {}

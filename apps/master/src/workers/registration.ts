@@ -19,6 +19,8 @@ export interface RegistrationTokenSpec {
   expiresIn: number;
   /** Labels its workers may claim; any when left out. */
   labels?: string[] | undefined;
+  /** Names that its workers may take: exact ones, or with a `*` at the end. When left out, see `mayTake`. */
+  names?: string[] | undefined;
 }
 
 export interface WorkerSpec {
@@ -31,6 +33,7 @@ interface TokenRow {
   secret_hash: Buffer;
   uses_left: number;
   labels: string[] | null;
+  names: string[] | null;
   created_at: Date;
   expires_at: Date;
   revoked_at: Date | null;
@@ -39,7 +42,7 @@ interface TokenRow {
 /** Tokens looked for in one turn to the database. */
 const LOOKS_MOST = 500;
 
-/** Labels that say what a machine is; every worker may set them. */
+/** Labels that say what a machine is: no token gives them, a worker's own hello does. */
 const FACTS = /^(os|arch|executor)=/;
 
 const CURSOR = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z~[a-z0-9]{12}$/;
@@ -48,9 +51,32 @@ function isCursor(after: string): boolean {
   return CURSOR.test(after) && !Number.isNaN(Date.parse(after.slice(0, after.indexOf('~'))));
 }
 
-/** Whether a worker of a token with these labels may claim this one. */
-export function mayClaim(label: string, allowed: readonly string[] | null): boolean {
-  return allowed === null || FACTS.test(label) || allowed.includes(label);
+/** What a worker says of its machine in its hello. */
+export interface Machine {
+  platform: { os: string; arch: string };
+  executor: string;
+}
+
+/**
+ * Whether a worker of a token with these labels may claim this one. A label that says what its machine is must say the
+ * same as the rest of its hello; when it registers, there is none yet.
+ */
+export function mayClaim(
+  label: string,
+  allowed: readonly string[] | null,
+  machine?: Machine,
+): boolean {
+  if (!FACTS.test(label)) return allowed === null || allowed.includes(label);
+  if (!machine) return true;
+  const { platform, executor } = machine;
+  return [`os=${platform.os}`, `arch=${platform.arch}`, `executor=${executor}`].includes(label);
+}
+
+/** Whether a token for these names is for this one. */
+export function isNamed(name: string, names: readonly string[]): boolean {
+  return names.some((one) =>
+    one.endsWith('*') ? name.startsWith(one.slice(0, -1)) : one === name,
+  );
 }
 
 /**
@@ -77,7 +103,7 @@ export class Registration {
   }
 
   async createToken(
-    { uses, expiresIn, labels }: RegistrationTokenSpec,
+    { uses, expiresIn, labels, names }: RegistrationTokenSpec,
     by: Caller,
   ): Promise<NewRegistrationToken> {
     const { id, token, hash } = mintToken('igr');
@@ -89,8 +115,9 @@ export class Registration {
         labels ?? null,
         expiresIn,
         by.actor,
+        names ?? null,
       ]);
-      const detail = { uses, expiresIn, labels: labels ?? null };
+      const detail = { uses, expiresIn, labels: labels ?? null, names: names ?? null };
       await this.audit.record(tx, by, 'registration-token.create', id, detail);
       return { ...toToken(row as TokenRow), token };
     });
@@ -120,7 +147,7 @@ export class Registration {
 
   /**
    * Exchanges one use of a registration token for a worker's credential. Rejects with `unauthenticated`,
-   * `token-expired`, `token-revoked`, `token-used-up`, `label-not-allowed`, `name-taken`; the use is then not spent.
+   * `token-expired`, `token-revoked`, `token-used-up`, `label-not-allowed`, `name-not-allowed`, `name-taken`; the use is then not spent.
    */
   async register(text: string | undefined, worker: WorkerSpec): Promise<WorkerCredential> {
     const row = await this.#token(text);
@@ -132,6 +159,7 @@ export class Registration {
         `registration token ${row.id} allows ${row.labels?.join(', ') || 'no labels'}; not ${refused.join(', ')}`,
       );
     return this.db.transaction(async (tx) => {
+      await this.#checkName(tx, row, worker.name);
       await this.#spend(tx, row.id);
       return this.#insert(tx, row, worker);
     });
@@ -143,6 +171,27 @@ export class Registration {
     if (!parsed || !row || !secretMatches(parsed.secret, row.secret_hash))
       throw new FarmError('unauthenticated', 'send a registration token: `Bearer igr_…`');
     return row;
+  }
+
+  /**
+   * A builder's `workers:` names whom it trusts. Who holds a token for any name must not become that worker before the
+   * machine that is meant has registered, or after it was revoked.
+   */
+  async #checkName(tx: Tx, { id, names }: TokenRow, name: string): Promise<void> {
+    const mend = `make a token for it: impgem workers add ${name}`;
+    if (names !== null) {
+      if (isNamed(name, names)) return;
+      throw new FarmError(
+        'name-not-allowed',
+        `registration token ${id} is for ${names.join(', ')}, not for ${name}; ${mend}`,
+      );
+    }
+    const [pin] = await tx.query<{ builder: string }>(PINNED, [name]);
+    if (pin)
+      throw new FarmError(
+        'name-not-allowed',
+        `builds of ${pin.builder} run on ${name} alone, and registration token ${id} is not for that name; ${mend}`,
+      );
   }
 
   /** The row's lock makes a second one wait, and then see what is left. */
@@ -200,6 +249,7 @@ function toToken(row: TokenRow): RegistrationToken {
     id: row.id,
     usesLeft: row.uses_left,
     labels: row.labels,
+    names: row.names,
     createdAt: row.created_at.toISOString(),
     expiresAt: row.expires_at.toISOString(),
     revokedAt: row.revoked_at?.toISOString() ?? null,
@@ -208,9 +258,17 @@ function toToken(row: TokenRow): RegistrationToken {
 
 // Times are given out, and so compared, in milliseconds.
 const CREATE = `
-  INSERT INTO registration_tokens (id, secret_hash, uses_left, labels, expires_at, created_by, created_at)
-  VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6, date_trunc('milliseconds', now()))
+  INSERT INTO registration_tokens (id, secret_hash, uses_left, labels, expires_at, created_by, created_at, names)
+  VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6, date_trunc('milliseconds', now()), $7)
   RETURNING *`;
+// Of the builders in force, and of what still waits by an earlier farm file.
+const PINNED = `
+  SELECT name AS builder FROM builders WHERE active AND definition->'workers' ? $1::text
+  UNION ALL
+  SELECT b.name FROM requirement_groups g CROSS JOIN LATERAL (
+    SELECT r.builder_id FROM build_requests r WHERE r.group_id = g.id AND r.state = 'pending' LIMIT 1) r
+  JOIN builders b ON b.id = r.builder_id WHERE $1::text = ANY(g.workers)
+  LIMIT 1`;
 const LIST = `
   SELECT * FROM registration_tokens
   WHERE $1::text IS NULL

@@ -174,14 +174,15 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     if (!(await this.#fence(session, hello)))
       return shut(CLOSE.replaced, 'another connection of this worker is alive');
     const { worker } = session;
-    const labels = hello.labels.filter((label) => mayClaim(label, worker.allowedLabels));
-    if (labels.length < hello.labels.length)
+    const labels = hello.labels.filter((label) => mayClaim(label, worker.allowedLabels, hello));
+    const refused = hello.labels.filter((label) => !labels.includes(label));
+    if (refused.length > 0)
       log.warn(
-        { worker: worker.name, claimed: hello.labels, allowed: labels },
-        'labels that the registration token does not allow are left out',
+        { worker: worker.name, refused },
+        'labels that its token does not allow, or that another machine has, are left out',
       );
     try {
-      const greeting = await this.#resume(session, hello, labels);
+      const greeting = await this.#resume(session, hello, labels, refused);
       if (!greeting) return shut(CLOSE.revoked, 'the credential is not in force any more');
       log.info({ worker: worker.name, builds: hello.builds.length }, 'worker connected');
       return greeting;
@@ -208,10 +209,11 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
     session: WorkerSession,
     hello: Hello,
     labels: string[],
+    refused: string[],
   ): Promise<Greeting | undefined> {
     const { worker } = session;
     const resumed = await this.db.transaction(async (tx) => {
-      const row = await markConnected(tx, worker, hello, labels);
+      const row = await markConnected(tx, worker, hello, labels, refused);
       if (!row) return undefined;
       const { verdicts, events } = await this.leases.resume(tx, worker, hello.builds);
       await this.events.append(tx, [
@@ -238,6 +240,7 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
       name,
       farm,
       heartbeatMs,
+      ...(refused.length > 0 ? { refusedLabels: refused } : {}),
       limits: {
         frameBytes: limits.frameBytes,
         windowBytes: WINDOW_BYTES,

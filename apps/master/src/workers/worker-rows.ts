@@ -24,6 +24,7 @@ export async function markConnected(
   worker: WorkerIdentity,
   hello: Hello,
   labels: readonly string[],
+  refused: readonly string[] = [],
 ): Promise<ConnectedRow | undefined> {
   const [row] = await tx.query<{ farm: string; connected_at: Date; elsewhere: boolean }>(CONNECT, [
     worker.id,
@@ -33,6 +34,7 @@ export async function markConnected(
     JSON.stringify(hello.platform),
     hello.slots,
     labels,
+    refused,
   ]);
   return row && { farm: row.farm, connectedAt: row.connected_at, elsewhere: row.elsewhere };
 }
@@ -136,7 +138,7 @@ const CONNECT = `
   WITH before AS (
     SELECT id, connected_at, disconnected_at, last_seen_at FROM workers
     WHERE id = $1 AND revoked_at IS NULL AND encode(secret_hash, 'hex') = $2 FOR NO KEY UPDATE)
-  UPDATE workers w SET executor = $3, version = $4, platform = $5::jsonb, slots = $6, labels = $7,
+  UPDATE workers w SET executor = $3, version = $4, platform = $5::jsonb, slots = $6, labels = $7, refused_labels = $8,
     draining = false, disconnected_at = NULL, last_seen_at = now(),
     connected_at = greatest(date_trunc('milliseconds', clock_timestamp()),
                             b.connected_at + interval '1 millisecond')

@@ -22,6 +22,7 @@ import {
 } from '@nestjs/swagger';
 import {
   ArrayMaxSize,
+  ArrayNotEmpty,
   ArrayUnique,
   IsArray,
   IsInt,
@@ -89,12 +90,32 @@ export class RegistrationTokenWish {
   @IsString({ each: true })
   @Matches(LABEL, LABEL_RULE)
   labels?: string[];
+
+  @ApiPropertyOptional({
+    type: [String],
+    description:
+      'names that its workers may take: exact ones, or beginnings with a `*` at the end; when left out, any that no builder names under `workers:`',
+    example: ['release-1', 'ci-*'],
+  })
+  @IsOptional()
+  @IsArray()
+  @ArrayNotEmpty()
+  @ArrayMaxSize(64)
+  @ArrayUnique()
+  @IsString({ each: true })
+  @Matches(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\*?$/, {
+    each: true,
+    message:
+      'each of the names is one of a worker (letters, digits, dots, dashes, underscores), or the beginning of one and a `*`',
+  })
+  names?: string[];
 }
 
 class RegistrationTokenDto implements RegistrationToken {
   @ApiProperty() id!: string;
   @ApiProperty({ type: 'integer' }) usesLeft!: number;
   @ApiProperty({ type: [String], nullable: true }) labels!: string[] | null;
+  @ApiProperty({ type: [String], nullable: true }) names!: string[] | null;
   @ApiProperty({ format: 'date-time' }) createdAt!: string;
   @ApiProperty({ format: 'date-time' }) expiresAt!: string;
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) revokedAt!: string | null;
@@ -163,6 +184,12 @@ class WorkerDto implements Worker {
   @ApiProperty() name!: string;
   @ApiProperty({ enum: STATES }) state!: Worker['state'];
   @ApiProperty({ type: [String] }) labels!: string[];
+  @ApiProperty({
+    type: [String],
+    description:
+      'labels that it claims and is not given, by its token or since its machine is another',
+  })
+  refusedLabels!: string[];
   @ApiProperty({ type: String, enum: ['docker', 'host', 'scripted'], nullable: true })
   executor!: Worker['executor'];
   @ApiProperty({ type: 'integer' }) slots!: number;

@@ -159,6 +159,53 @@ describe('registration', () => {
   });
 });
 
+describe('a name', () => {
+  it('is bound by the token: exact, or a beginning', async () => {
+    const { token } = await registrationToken({ uses: 9, names: ['exact', 'ci-*'] });
+    for (const name of ['exact-2', 'ex', 'ci', 'xci-1'])
+      await expect(register(token, name)).rejects.toThrow('403 name-not-allowed');
+    for (const name of ['exact', 'ci-1', 'ci-2']) await register(token, name);
+    for (const names of [[], ['*'], ['a*b'], ['a**'], ['']])
+      await expect(registrationToken({ names })).rejects.toThrow('400 invalid-request');
+  });
+
+  it('that a builder or a waiting request pins is taken with a token for it alone, revoked or not', async () => {
+    const any = (await registrationToken({ uses: 9 })).token;
+    const request = await submit('release-1');
+    await expect(register(any, 'release-1')).rejects.toThrow('403 name-not-allowed');
+    const own = (await registrationToken({ uses: 9, names: ['release-1'] })).token;
+    await register(own, 'release-1');
+    await ask('DELETE', '/workers/release-1');
+    await expect(register(any, 'release-1')).rejects.toThrow('403 name-not-allowed');
+    // The farm file does not name it any more; the request does.
+    await submit('somebody-else');
+    await expect(register(any, 'release-1')).rejects.toThrow('403 name-not-allowed');
+    await ask('POST', `/build-requests/${request}/cancel`, {});
+    await register(any, 'release-1');
+  });
+});
+
+describe('labels', () => {
+  it('that a token or the machine itself does not bear out are left out, told and shown', async () => {
+    for (const labels of [[], undefined]) {
+      const { token } = await registrationToken(labels ? { labels } : {});
+      const name = `facts-${++names}`;
+      const credential = await register(token, name);
+      const worker = await connect(credential.token);
+      const forged = ['os=windows', 'arch=arm64', 'executor=docker', 'os=linux2'];
+      const gpu = labels ? ['gpu'] : [];
+      const welcome = await worker.hello({
+        labels: ['os=linux', 'arch=amd64', 'executor=scripted', ...forged, ...gpu],
+      });
+      expect(welcome.refusedLabels).toEqual([...forged, ...gpu]);
+      expect(await shown(name)).toMatchObject({
+        labels: ['os=linux', 'arch=amd64', 'executor=scripted'],
+        refusedLabels: [...forged, ...gpu],
+      });
+    }
+  });
+});
+
 describe('the upgrade', () => {
   it('is refused without a worker token that is in force', async () => {
     const { token, name } = await newWorker();

@@ -14,6 +14,7 @@ interface WorkerRow extends WorkerFacts {
   id: string;
   name: string;
   labels: string[];
+  refused_labels: string[];
   executor: Worker['executor'];
   slots: number;
   version: string | null;
@@ -106,6 +107,7 @@ export class Workers {
       name: row.name,
       state: shownState(row, new Date(), here?.condition),
       labels: row.labels,
+      refusedLabels: row.refused_labels,
       executor: row.executor,
       slots: row.slots,
       running: row.running,
@@ -146,7 +148,7 @@ function unknown(name: string): FarmError {
 }
 
 const SELECT = `
-  SELECT w.id, w.name, w.labels, w.executor, w.slots, w.version, w.platform, w.draining,
+  SELECT w.id, w.name, w.labels, w.refused_labels, w.executor, w.slots, w.version, w.platform, w.draining,
          w.disk_free, w.inodes_free, w.engine_disk_free, w.engine_inodes_free, w.low_disk,
          w.spooled, w.registered_at, w.connected_at, w.disconnected_at, w.last_seen_at, w.revoked_at,
          CASE WHEN s.strikes >= ${QUARANTINE_STRIKES} THEN s.until END AS quarantined_until, s.strikes,

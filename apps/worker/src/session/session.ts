@@ -207,6 +207,11 @@ export class Session {
     const { link } = this;
     if (!link) return;
     this.order.log.info({ master: welcome.version, name: welcome.name }, 'connected');
+    if (welcome.refusedLabels)
+      this.order.log.warn(
+        { labels: welcome.refusedLabels },
+        'the master does not give this worker these labels: its registration token does not allow them, or they say of this machine what it is not; builders that need them get no build here',
+      );
     this.order.uploads.online({
       limits: welcome.limits,
       gone: link.gone,

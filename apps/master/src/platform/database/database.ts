@@ -70,6 +70,15 @@ export function connectionSettings(url: string): ClientConfig {
   };
 }
 
+/** What a session of the pool has besides: limits that a hung statement or a forgotten transaction meets. */
+export function sessionSettings(url: string): ClientConfig {
+  return {
+    ...connectionSettings(url),
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
+  };
+}
+
 @Injectable()
 export class Database implements Tx {
   readonly #pool: Pool;
@@ -80,13 +89,11 @@ export class Database implements Tx {
   constructor(options: DatabaseOptions) {
     this.#onStatus = options.onStatus;
     this.#pool = new Pool({
-      ...connectionSettings(options.url),
+      ...sessionSettings(options.url),
       max: options.poolSize ?? 20,
       idleTimeoutMillis: 60_000,
-      statement_timeout: STATEMENT_TIMEOUT_MS,
       // A server that is stopped, or behind a cut that nobody tells of, cuts nothing.
       query_timeout: options.patienceMs ?? PATIENCE_MS,
-      idle_in_transaction_session_timeout: STATEMENT_TIMEOUT_MS,
       // Statements of a transaction need not wait for each other's answers: each wait is a turn of two processes.
       pipeline: true,
       stream: () => gatherWrites(new Socket(), process.nextTick),

@@ -5,8 +5,9 @@ import { Client } from 'pg';
 import type { MasterConfig } from '../config.js';
 import { DataDisk } from '../storage/data-disk.js';
 import { MIGRATIONS_TABLE } from './data-source.js';
-import { connectionSettings } from './database.js';
+import { connectionSettings, sessionSettings } from './database.js';
 import { lookAtEmbedded } from './embedded-postgres.js';
+import { unfitness } from './fitness.js';
 import { MIGRATIONS } from './migrations/index.js';
 
 const { ok, warn, fail } = findings('database');
@@ -69,16 +70,20 @@ async function examineServer(url: string, what: string): Promise<Finding[]> {
     const { rows } = await client.query<{ version: string; there: boolean }>(
       `SELECT current_setting('server_version') AS version, to_regclass('${MIGRATIONS_TABLE}') IS NOT NULL AS there`,
     );
-    const answers = ok(`${what} answers: PostgreSQL ${rows[0]?.version}`);
+    const wrong = await unfitness(sessionSettings(url));
+    const answers = [
+      ok(`${what} answers: PostgreSQL ${rows[0]?.version}`),
+      ...wrong.map(({ problem, mend }) => fail(problem, mend)),
+    ];
     if (!rows[0]?.there)
       return [
-        answers,
+        ...answers,
         warn('it is empty', 'the first start of a master, or impgem restore FOLDER, fills it'),
       ];
     const ran = await client.query<{ name: string }>(
       `SELECT name FROM ${MIGRATIONS_TABLE} ORDER BY id`,
     );
-    return [answers, schema(ran.rows.map(({ name }) => name))];
+    return [...answers, schema(ran.rows.map(({ name }) => name))];
   } catch (error) {
     const { message, code } = error as NodeJS.ErrnoException;
     return [

@@ -10,7 +10,7 @@ const names = new Map<string, string>();
 /**
  * A query as the driver takes it. Its text gets a name, so that each connection parses and plans it once: for the
  * statements of a build's way that is two thirds of what they cost. A pooler between here and the database must
- * know prepared statements (PgBouncer does since 1.21).
+ * keep sessions, see `fitness.ts`.
  */
 export function statement(text: string, params: readonly unknown[]): QueryConfig {
   const name = nameOf(text);

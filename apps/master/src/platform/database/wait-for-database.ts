@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FarmError, fullJitter } from '@impgem/kit';
 import { Client } from 'pg';
 import { logger } from '../logging.js';
-import { connectionSettings } from './database.js';
+import { connectionSettings, sessionSettings } from './database.js';
+import { unfitness, type Unfitness } from './fitness.js';
 import { isOutage } from './outage.js';
 
 const BACKOFF = { baseMs: 200, capMs: 3000 };
@@ -11,7 +12,7 @@ const SAY_EVERY_MS = 10_000;
 const log = logger('database');
 
 /**
- * Resolves when the database takes connections, however long that is; says every ten seconds that it still
+ * Resolves when the database takes connections and can carry a farm, however long that is; says every ten seconds that it still
  * waits. Rejects with `FarmError('database-refused')` when it answers but does not want us, which waiting will
  * not mend, and with the signal's reason.
  */
@@ -23,9 +24,12 @@ export async function waitForDatabase(url: string, signal: AbortSignal): Promise
     client.on('error', () => undefined);
     try {
       await client.connect();
+      const wrong = await unfitness(sessionSettings(url));
+      if (wrong.length > 0) throw unfit(wrong);
       if (attempt > 0) log.info('the database answers');
       return;
     } catch (error) {
+      if (error instanceof FarmError && error.code === 'database-refused') throw error;
       if (!isOutage(error))
         throw new FarmError(
           'database-refused',
@@ -43,4 +47,13 @@ export async function waitForDatabase(url: string, signal: AbortSignal): Promise
     }
     await sleep(fullJitter(attempt, BACKOFF), undefined, { signal });
   }
+}
+
+/** All that is wrong, one line each, with how to mend it. */
+function unfit(wrong: readonly Unfitness[]): FarmError {
+  const lines = wrong.map(({ problem, mend }) => `- ${problem}\n  ${mend}`);
+  return new FarmError(
+    'database-refused',
+    `the database cannot carry a farm:\n${lines.join('\n')}`,
+  );
 }

@@ -21,6 +21,7 @@ const worker = (rest: Partial<Worker>): Worker => ({
   engineInodesFree: null,
   lowDisk: null,
   quarantine: null,
+  refusedLabels: [],
   spooled: null,
   ...rest,
 });

@@ -63,6 +63,8 @@ function TokenForm({
         uses,
         expiresIn: Number(expiresIn),
         ...(labels.length > 0 ? { labels } : {}),
+        // One name for several workers is the beginning of theirs.
+        ...(name === '' ? {} : { names: [uses > 1 ? `${name}*` : name] }),
       }),
     onSuccess: onToken,
   });

@@ -23,6 +23,7 @@ const worker = (name: string, state: Worker['state'], its: Partial<Worker> = {})
   engineInodesFree: null,
   lowDisk: null,
   quarantine: null,
+  refusedLabels: [],
   spooled: null,
   ...its,
 });

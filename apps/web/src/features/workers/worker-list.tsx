@@ -153,6 +153,9 @@ function Platform({
   return (
     <>
       <div className={table.sub}>{facts.filter(Boolean).join(' · ')}</div>
+      {worker.refusedLabels.length > 0 && (
+        <div className={table.sub}>Not given: {worker.refusedLabels.join(', ')}</div>
+      )}
       {worker.quarantine && (
         <div className={table.sub}>It {quarantineText(worker.quarantine)}.</div>
       )}

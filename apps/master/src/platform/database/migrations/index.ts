@@ -7,6 +7,7 @@ import { SmallBlobs1764500000000 } from './1764500000000-small-blobs.js';
 import { Spooled1764600000000 } from './1764600000000-spooled.js';
 import { Standings1764700000000 } from './1764700000000-standings.js';
 import { JournalUse1764800000000 } from './1764800000000-journal-use.js';
+import { WorkerNames1764900000000 } from './1764900000000-worker-names.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -19,4 +20,5 @@ export const MIGRATIONS = [
   Spooled1764600000000,
   Standings1764700000000,
   JournalUse1764800000000,
+  WorkerNames1764900000000,
 ];
