@@ -60,7 +60,7 @@ export async function playRound(ground: Ground, plan: Plan): Promise<RoundReport
 
 /** Kept on purpose: the image of the workers' holders, and an engine's own network, which each start makes anew. */
 const KEPT =
-  /^images: left over: impgem\/holder:|^networks: (left over|gone): bridge$|^mounts: left over: .*\/exec\/netns\/default$/;
+  /^images: left over: impgem\.invalid\/holder:|^networks: (left over|gone): bridge$|^mounts: left over: .*\/exec\/netns\/default$/;
 
 /** What stays: an engine takes a moment to remove things, a process to end. */
 async function leftOver(
