@@ -121,20 +121,31 @@ export class Subscription<Position> {
   /** Sends history until the head takes over, or all is said. */
   async #catchUp(): Promise<void> {
     this.#kicked = deferred();
-    await this.viewer.drained();
-    const history = await this.topic.history(this.position);
+    let history: History<Position> | undefined;
     while (!this.#stop.signal.aborted) {
       await this.viewer.drained();
+      if (this.#stop.signal.aborted) return;
+      history ??= await this.topic.history(this.position);
       const batch = await history.read();
-      for (const piece of batch.pieces) {
-        if (this.viewer.full) await this.viewer.drained();
-        if (this.#stop.signal.aborted) return;
-        this.#send(piece);
+      if (!this.#sendAll(batch)) {
+        // It waits with a position and not with what was read: of many that wait, that would be much.
+        history = undefined;
+        continue;
       }
       this.position = batch.end;
       if (batch.finished) this.close();
       else if (batch.exhausted && !this.viewer.full && this.topic.head.join(this, history)) return;
     }
+  }
+
+  /** False when the viewer has no room in between, or it is over. */
+  #sendAll({ pieces }: Batch<Position>): boolean {
+    for (const piece of pieces) {
+      // The end is short, and half of it cannot be read again.
+      if (this.#stop.signal.aborted || (this.viewer.full && !piece.final)) return false;
+      this.#send(piece);
+    }
+    return true;
   }
 
   #send(piece: Piece<Position>): void {
