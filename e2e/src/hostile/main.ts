@@ -43,15 +43,29 @@ function options() {
   }
 }
 
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stopping.abort());
+
+/** What an attack may take beyond its time, in seconds, before it is ended. */
+const GRACE_S = 30;
+
 /** Runs an attack in a process of its own; resolves with what it says that it did. */
-function attack(kind: AttackKind, argument: object): Promise<string> {
+function attack(kind: AttackKind, argument: { seconds: number }): Promise<string> {
   const file = fileURLToPath(new URL('attack.js', import.meta.url));
-  const child = fork(file, [kind, JSON.stringify(argument)], { silent: true });
+  const late = AbortSignal.timeout((argument.seconds + GRACE_S) * 1000);
+  const child = fork(file, [kind, JSON.stringify(argument)], {
+    silent: true,
+    signal: AbortSignal.any([late, stopping.signal]),
+    killSignal: 'SIGKILL',
+  });
   return new Promise((resolve, reject) => {
     let [out, talk] = ['', ''];
     child.stdout?.on('data', (bytes: Buffer) => (out += bytes.toString()));
     child.stderr?.on('data', (bytes: Buffer) => (talk = (talk + bytes.toString()).slice(-4_000)));
-    child.on('error', reject);
+    child.on('error', (error) => {
+      if (late.aborted) resolve('the attack did not end by itself');
+      else reject(error);
+    });
     child.on('close', (code) =>
       code === 0
         ? resolve(out.trim())
@@ -112,12 +126,15 @@ async function playBeside(
     scopes: ['read'],
   });
   const prepared = await prepare(normal.farm, seed);
-  const alone = await normal.measure(Math.max(20, seconds / 5));
+  const alone = await normal.measure(Math.max(20, seconds / 5), stopping.signal);
   const before = normal.descriptors();
   const argument = { url: normal.farm.url, token, seconds, seed, ...prepared.argument };
   const triggering = new AbortController();
   const bait = keepTriggering(normal, builds(seed), triggering.signal);
-  const [beside, did] = await Promise.allSettled([normal.measure(seconds), attack(kind, argument)]);
+  const [beside, did] = await Promise.allSettled([
+    normal.measure(seconds, stopping.signal),
+    attack(kind, argument),
+  ]);
   triggering.abort();
   await bait;
   await prepared.end();
@@ -148,10 +165,11 @@ async function keepTriggering(
 const { attacks, seconds, seed } = options();
 let failures = 0;
 for (const kind of attacks) {
+  if (stopping.signal.aborted) break;
   print(`── ${kind}, ${seconds} s, seed ${seed} ──`);
   const problems = await play(kind, seconds, seed).catch(told);
   for (const problem of problems.slice(0, 20)) print(`FAILED: ${problem}`);
   if (problems.length > 0) failures += 1;
 }
 print(`${attacks.length - failures} passed, ${failures} failed`);
-process.exitCode = failures > 0 ? 1 : 0;
+process.exitCode = failures > 0 || stopping.signal.aborted ? 1 : 0;

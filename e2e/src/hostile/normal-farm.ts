@@ -47,15 +47,16 @@ export class NormalFarm {
     return this.farm.master.pid;
   }
 
-  /** Builds one after the other for so long. */
-  async measure(seconds: number): Promise<Measured> {
+  /** Builds one after the other for so long; `signal` ends it early. */
+  async measure(seconds: number, signal: AbortSignal): Promise<Measured> {
     const measured: Measured = { builds: 0, latenciesMs: [], masterRss: 0, problems: [] };
     const sample = (): void => {
       measured.masterRss = Math.max(measured.masterRss, rssBytes(this.masterPid));
     };
     const timer = setInterval(sample, SAMPLE_MS);
     try {
-      for (const end = Date.now() + seconds * 1000; Date.now() < end;) await this.#build(measured);
+      const end = Date.now() + seconds * 1000;
+      while (Date.now() < end && !signal.aborted) await this.#build(measured);
     } finally {
       clearInterval(timer);
     }
