@@ -7,14 +7,16 @@ RUN sh docker/assemble.sh
 
 # The embedded database is left out, so it needs DATABASE_URL.
 FROM node:24-bookworm-slim
-ENV NODE_ENV=production IMPGEM_HOST=0.0.0.0 IMPGEM_PORT=8010 IMPGEM_DATA=/data
+ENV NODE_ENV=production IMPGEM_HOST=0.0.0.0 IMPGEM_PORT=8010 IMPGEM_DATA=/data \
+  XDG_CONFIG_HOME=/etc
 WORKDIR /impgem
 COPY --from=build /out/master ./
-# `docker exec MASTER impgem …` speaks to the master of this container as its administrator
+# `docker exec MASTER impgem …` speaks to the master of this container as its administrator, whichever user and folder
+# that is run with: the file is root's, and below XDG_CONFIG_HOME.
 RUN ln -s /impgem/apps/cli/bin/impgem.js /usr/local/bin/impgem \
- && mkdir /data .impgem \
- && echo '{"url":"http://127.0.0.1:8010","tokenFile":"/data/admin-token"}' > .impgem/client.json \
- && chown -R node:node /data .impgem
+ && mkdir /data /etc/impgem \
+ && echo '{"url":"http://127.0.0.1:8010","tokenFile":"/data/admin-token"}' > /etc/impgem/client.json \
+ && chown node:node /data
 USER node
 VOLUME /data
 EXPOSE 8010

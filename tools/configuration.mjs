@@ -96,7 +96,7 @@ const CLIENT = `## Command line
 
 Flags go before the environment, that before the farm that \`impgem up\` runs in the current folder, and that before
 \`~/.config/impgem/client.json\` (\`{"url": "…", "token": "…"}\`). The file of the current folder counts when this user's \`impgem up\` made
-it and it leads to this machine; what is passed over is said with the reason.
+it and it leads to this machine, the other when it is this user's or root's; what is passed over is said with the reason.
 
 ${table(
   ['variable', 'flag', 'meaning', 'default'],

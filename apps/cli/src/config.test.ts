@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -11,7 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { isMarked, makeOwn, whyForeign } from '@impgem/kit';
 import { folderHost, target } from './config.js';
 
@@ -55,6 +56,22 @@ describe('where the master is', () => {
     farm();
     expect(at()).toMatchObject({ url: 'http://127.0.0.1:8011', token: 'igt_farm' });
     expect(at({ url: 'https://farm.example/' })).toMatchObject({ token: 'igt_home' });
+  });
+
+  (process.getuid?.() === 0 ? it : it.skip)('is the file that root set for all', () => {
+    const file = join(folder, 'home', 'impgem', 'client.json');
+    writeFileSync(file, JSON.stringify({ url: 'https://farm.example/', token: 'igt_home' }));
+    const uid = jest.spyOn(process, 'getuid').mockReturnValue(54_321);
+    try {
+      expect(at()).toMatchObject({ token: 'igt_home', passedOver: [] });
+      chownSync(file, 54_322, 54_322);
+      expect(at()).toMatchObject({
+        token: undefined,
+        passedOver: [`found ${file}, passed over: it belongs to another user`],
+      });
+    } finally {
+      uid.mockRestore();
+    }
   });
 
   it('takes flags before the environment', () => {
