@@ -1,6 +1,7 @@
 // What stands between a fresh clone and programs that run: packages, bundles, and for the tools compiled sources.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { Built } from './built.mjs';
 import { SetupError, root, run, say } from './process.mjs';
 
 /** True when node_modules holds what package-lock.json says (optional packages may be missing). */
@@ -41,25 +42,18 @@ async function linkPostgres() {
   }
 }
 
-/** Makes the programs of the given apps (all: none given) from their sources. Nx's cache makes it a second when nothing changed. */
+const built = new Built(root);
+
+/** Makes those programs of the given apps (all: none given) that are older than their sources; touches no other. */
 export async function build(apps = []) {
-  const which = apps.length ? ['-p', apps.map((name) => `@impgem/${name}`).join()] : [];
+  const stale = built.stale(apps);
+  if (stale.length === 0) return;
   say('Building …');
-  await run(
-    process.execPath,
-    [
-      join(root, 'node_modules/nx/dist/bin/nx.js'),
-      'run-many',
-      '-t',
-      'build',
-      ...which,
-      '--output-style=static',
-    ],
-    {
-      quiet: true,
-      env: { NX_TUI: 'false', NX_DAEMON: 'false' },
-    },
-  );
+  const nx = join(root, 'node_modules/nx/dist/bin/nx.js');
+  const projects = stale.map((name) => `@impgem/${name}`).join();
+  const args = [nx, 'run-many', '-t', 'build', '-p', projects, '--output-style=static'];
+  const env = { NX_TUI: 'false', NX_DAEMON: 'false' };
+  await built.by(stale, () => run(process.execPath, args, { quiet: true, env }));
 }
 
 /** Compiles every project into its `dist`, for tools that load parts of it. Throws when a type is wrong. */
