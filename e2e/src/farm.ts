@@ -109,8 +109,11 @@ export class Farm {
     });
   }
 
-  async registrationToken(): Promise<string> {
-    const made = await this.api<NewRegistrationToken>('POST', '/registration-tokens', {});
+  /** For one worker; of this name, where it is given. */
+  async registrationToken(name?: string): Promise<string> {
+    const made = await this.api<NewRegistrationToken>('POST', '/registration-tokens', {
+      names: name === undefined ? undefined : [name],
+    });
     return made.token;
   }
 
@@ -134,7 +137,7 @@ export class Farm {
     name: string,
     more: { env?: Record<string, string>; prefix?: readonly string[] } = {},
   ): Promise<Program> {
-    const env = { ...this.workerEnv(name, await this.registrationToken()), ...more.env };
+    const env = { ...this.workerEnv(name, await this.registrationToken(name)), ...more.env };
     await mkdir(join(this.dataDir, name), { recursive: true });
     const command = [process.execPath, join(ROOT, 'apps/worker/bundle/main.js')];
     const worker = new Program(name, [...(more.prefix ?? []), ...command], env);
