@@ -135,7 +135,9 @@ class Up {
     const { executor } = this.options;
     terminal.say(terminal.talk.dim(`starting a worker (${executor}) …`));
     const known = await findWorker(client);
-    let registration = known ? undefined : await client.registrationTokens.create({ names: [WORKER] });
+    let registration = known
+      ? undefined
+      : await client.registrationTokens.create({ names: [WORKER] });
     const online = async (isFirst: boolean) => {
       const found = await findWorker(client).catch((error: unknown) => {
         if (isFirst) throw error;
