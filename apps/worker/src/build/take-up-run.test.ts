@@ -183,6 +183,7 @@ interface Disk {
 
 function uploadsOf(machine: Machine, life: Life): Uploads {
   const uploads = new Uploads();
+  uploads.limits = async () => ({ frameBytes: 1, windowBytes: 1, artifactWindowBytes: 1 });
   uploads.send = async (_attempt, number, { path }) => {
     await life.deed();
     machine.sent.push(`${number} ${path}`);
