@@ -12,7 +12,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import {
   aBuild,
   anArtifact,
@@ -35,6 +35,7 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'impgem-cli-'));
 });
 afterEach(async () => {
+  jest.restoreAllMocks();
   await master.stop();
   await rm(folder, { recursive: true });
 });
@@ -487,7 +488,13 @@ describe('trigger --watch', () => {
     master.files.set('/builds/1/steps/0/log', Buffer.from('one\ntwo\n'));
     const over = aBuild({ steps, state: 'finished', result: 'success' });
     set(aRequest({ state: 'finished', result: 'success', builds: [attempt(1)] }), over);
-    const { code, out } = await impgem('watch', '1');
+    const watched = impgem('watch', '1');
+    await master.log(1, 0);
+    // nothing came for a while
+    const later = Date.now() + 10_000;
+    jest.spyOn(Date, 'now').mockReturnValue(later);
+    master.happen('build.changed');
+    const { code, out } = await watched;
     expect([code, out]).toEqual([0, '    2.00 │ one\n    2.00 │ two\n']);
   });
 
