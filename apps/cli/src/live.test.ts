@@ -143,7 +143,7 @@ describe('the live socket', () => {
 
   it('keeps a silent connection that answers', async () => {
     // long enough for a busy machine to answer
-    open({ silenceMs: patient(1_000) });
+    open({ silenceMs: patient(400) });
     const first = (await peer(0)).greet();
     first.onRequest = ({ id }) => first.send({ type: 'unsubscribed', id });
     await first.until(2);
@@ -153,14 +153,14 @@ describe('the live socket', () => {
   it('reads nothing while it is paused, and does not take that for silence', async () => {
     const text: string[] = [];
     // long enough for a busy machine to greet, short beside the pause
-    const socket = open({ silenceMs: patient(500) });
+    const socket = open({ silenceMs: patient(300) });
     socket.log({ build: 1, step: 2 }, { piece: (piece) => text.push(piece.text) });
     const first = (await peer(0)).greet();
     first.onRequest = ({ id }) => first.send({ type: 'unsubscribed', id });
     const { id } = await first.until(1);
     socket.pause();
     first.send(piece(id, 0, 'late'));
-    await new Promise((done) => setTimeout(done, patient(1_500)));
+    await new Promise((done) => setTimeout(done, patient(800)));
     expect([text, peers.length]).toEqual([[], 1]);
     socket.resume();
     await eventually(() => text.length === 1);

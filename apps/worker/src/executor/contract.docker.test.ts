@@ -54,6 +54,7 @@ const subject: Subject = {
     unstartable: () => ({ workdir: '../outside' }),
   },
   step: { image: IMAGE },
+  readersWaitMs: 3000,
   remains,
 };
 

@@ -63,6 +63,8 @@ const subject: Subject = {
   create: () => new HostExecutor(root),
   dialect: { ...shell, unstartable: () => ({ workdir: '../outside' }) },
   step: {},
+  // it drops none; long enough for its buffers to fill
+  readersWaitMs: 500,
   remains,
 };
 describeExecutor(subject);

@@ -33,5 +33,6 @@ describeExecutor({
   create: () => new ScriptedExecutor(),
   dialect,
   step: {},
+  readersWaitMs: 500,
   remains: async () => [],
 });

@@ -17,7 +17,7 @@ const lines = (word: string): string =>
 
 /** Output: every byte, in order, before the exit, at the sink's pace. */
 export function describeOutput(stage: Stage): void {
-  const { dialect } = stage.subject;
+  const { dialect, readersWaitMs } = stage.subject;
 
   describe('output', () => {
     it('is whole before the exit, when 10 MB are written and the step exits at once', async () => {
@@ -72,8 +72,8 @@ export function describeOutput(stage: Stage): void {
       let calls = 0;
       const sink: OutputSink = async (stream, chunk) => {
         if (stream !== 'stdout') return;
-        // Longer than the engine waits for its readers after an exit, and slow enough for all buffers to fill.
-        if (calls++ % 100 === 0) await delay(calls === 1 ? 2500 : 20);
+        // slow enough for all buffers to fill
+        if (calls++ % 100 === 0) await delay(calls === 1 ? readersWaitMs : 20);
         hash.update(chunk);
         peak = Math.max(peak, process.memoryUsage().arrayBuffers - before);
       };
@@ -88,7 +88,7 @@ export function describeOutput(stage: Stage): void {
       const audience = new Audience();
       let first = true;
       const step = await stage.start(await stage.workspace(), stage.spec(run), async (...args) => {
-        if (first) await delay(3000);
+        if (first) await delay(readersWaitMs);
         first = false;
         await audience.sink(...args);
       });

@@ -53,6 +53,8 @@ export interface Subject {
   dialect: Dialect;
   /** Part of every step, e.g. its image. */
   step: Partial<StepSpec>;
+  /** More than it waits for the readers of its output, after an exit, before it would drop them; in milliseconds. */
+  readersWaitMs: number;
   /** What is there of this identity, outside the process; one line an object. */
   remains(identity: Identity): Promise<string[]>;
 }
