@@ -64,8 +64,6 @@ export class DockerExecutor implements Executor {
   #opened: Opened | undefined;
   /** Some packages of the engine leave its init program out. */
   #init = true;
-  /** An engine without rights, or with a low limit of its own, cannot give steps more files than it has. */
-  #openFiles = true;
 
   constructor(private readonly config: DockerConfig) {
     this.#engine = connect(config.host);
@@ -334,7 +332,6 @@ export class DockerExecutor implements Executor {
         policy,
         config: this.config,
         init: this.#init,
-        openFiles: this.#openFiles,
         run: workspace.run,
       });
       try {
@@ -343,8 +340,6 @@ export class DockerExecutor implements Executor {
         if (tries > 2 || statusOf(error) === undefined) throw error;
         if (this.#init && /docker-init|init binary/i.test(wordsOf(error))) {
           this.#init = false;
-        } else if (this.#openFiles && /rlimit/i.test(wordsOf(error))) {
-          this.#openFiles = false;
         } else if (holderGone(error) && workspace.holder && !workspace.busy) {
           holders.give(workspace.holder, true);
           workspace.holder = undefined;

@@ -14,8 +14,6 @@ const LOG_MARGIN = 16 * 1024 * 1024;
 
 /** No core file, which may be as big as the step's memory. */
 const NO_CORE = { Name: 'core', Soft: 0, Hard: 0 };
-/** As many open files as builds use, not as many as the kernel could count: some programs go through all of them. */
-const OPEN_FILES = { Name: 'nofile', Soft: 65_536, Hard: 65_536 };
 
 export interface StepOptionsOrder {
   identity: Identity;
@@ -29,8 +27,6 @@ export interface StepOptionsOrder {
   policy: Policy;
   config: DockerConfig;
   init: boolean;
-  /** False where the engine itself may not have as many files open as a step may elsewhere. */
-  openFiles: boolean;
   /** See `runOf`. */
   run: string;
 }
@@ -81,7 +77,7 @@ export function stepOptions(order: StepOptionsOrder): Docker.ContainerCreateOpti
       Memory: memory,
       // Equal, so that there is no swap beyond it.
       MemorySwap: memory,
-      Ulimits: order.openFiles ? [NO_CORE, OPEN_FILES] : [NO_CORE],
+      Ulimits: [NO_CORE],
       ...(policy.disk !== undefined && { StorageOpt: { size: String(policy.disk) } }),
       ...(Number.isFinite(cpus) && { NanoCpus: Math.round(cpus * 1e9) }),
       LogConfig: {
