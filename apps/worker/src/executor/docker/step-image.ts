@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { FarmError } from '@impgem/kit';
 import type Docker from 'dockerode';
 import { posix } from 'node:path';
@@ -87,7 +88,9 @@ export class StepImages {
 
 async function isThere(container: Docker.Container, path: string): Promise<boolean> {
   try {
-    await container.infoArchive({ path });
+    const answer = (await container.infoArchive({ path })) as IncomingMessage;
+    // Without this its connection stays open: what nobody reads does not end.
+    answer.resume();
     return true;
   } catch (error) {
     if (statusOf(error) === 404) return false;
