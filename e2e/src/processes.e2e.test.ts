@@ -12,15 +12,15 @@ import { Program, ROOT } from './program.js';
 
 const isRoot = process.getuid?.() === 0;
 const NOBODY = 65_534;
-/** Runs a program as nobody, who may read everything: the repository may lie in a closed folder. */
-const AS_NOBODY = [
-  'setpriv',
-  `--reuid=${NOBODY}`,
-  `--regid=${NOBODY}`,
-  '--clear-groups',
-  '--inh-caps=+dac_read_search',
-  '--ambient-caps=+dac_read_search',
-];
+/**
+ * Runs a program of the repository as nobody, with the repository at `place`: it may lie in a folder that is closed to
+ * others, where no user but its own would start the programs.
+ */
+const asNobody = (place: string): string[] => {
+  const drop = `setpriv --reuid=${NOBODY} --regid=${NOBODY} --clear-groups`;
+  const script = `mount --bind "$0" "$1" && shift && exec ${drop} "$@"`;
+  return ['unshare', '--mount', 'sh', '-ec', script, ROOT, place];
+};
 
 const status = (pid: number) => readFile(`/proc/${pid}/status`, 'utf8');
 /** A zombie that nobody has reaped yet is not alive. */
@@ -40,8 +40,8 @@ describe('a master with its embedded database', () => {
   afterAll(() => rm(dir, { recursive: true, force: true }));
 
   /** Starts a master, and tells the process of its database once it is ready. */
-  async function start(data: string, prefix: readonly string[] = []): Promise<number> {
-    const command = [process.execPath, join(ROOT, 'apps/master/bundle/main.js')];
+  async function start(data: string, root = ROOT, prefix: readonly string[] = []): Promise<number> {
+    const command = [process.execPath, join(root, 'apps/master/bundle/main.js')];
     const env = { IMPGEM_DATA: data, IMPGEM_PORT: '0' };
     master = new Program('master', [...prefix, ...command], env);
     const line = await master.line((text) => text.includes('"msg":"listening"'));
@@ -56,7 +56,9 @@ describe('a master with its embedded database', () => {
     await chmod(dir, 0o755);
     await mkdir(data);
     if (isRoot) await chown(data, NOBODY, NOBODY);
-    const database = await start(data, isRoot ? AS_NOBODY : []);
+    const place = join(dir, 'repository');
+    await mkdir(place);
+    const database = await (isRoot ? start(data, place, asNobody(place)) : start(data));
     const me = isRoot ? NOBODY : process.getuid?.();
     expect(await status(database)).toMatch(new RegExp(`^Uid:\\s+${me}\\s`, 'm'));
     expect(await status(master?.pid ?? 0)).toMatch(new RegExp(`^Uid:\\s+${me}\\s`, 'm'));

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { FarmError } from '@impgem/kit';
-import { testDatabase, testServer } from '@impgem/testkit';
+import { patient, testDatabase, testServer } from '@impgem/testkit';
 import { Client } from 'pg';
 import { readConfig, withConfig } from '../config.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
@@ -68,7 +68,7 @@ const refusal = async (create: string, settings: string[] = [], as?: string) => 
   try {
     await admin.query(`CREATE DATABASE ${name} TEMPLATE template0 ${create}`);
     for (const setting of settings) await admin.query(setting.replaceAll('NAME', name));
-    const start = waitForDatabase(url.href, AbortSignal.timeout(60_000));
+    const start = waitForDatabase(url.href, AbortSignal.timeout(patient(60_000)));
     const said = await start.then(
       () => 'fit',
       (error: FarmError) => `${error.code}: ${error.message}`,
@@ -132,7 +132,9 @@ describe('a database that cannot carry a farm', () => {
       const url = new URL(test.url);
       url.port = String(pooler.port);
       try {
-        await expect(waitForDatabase(url.href, AbortSignal.timeout(60_000))).rejects.toMatchObject({
+        await expect(
+          waitForDatabase(url.href, AbortSignal.timeout(patient(60_000))),
+        ).rejects.toMatchObject({
           code: 'database-refused',
           message: expect.stringMatching(/pooler .*shares sessions.*\n.*pool_mode = session/),
         });
