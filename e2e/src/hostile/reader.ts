@@ -60,7 +60,7 @@ class Reader {
     return Array.from({ length: count }, async () => {
       while (this.#goesOn) {
         await turn().catch((error: unknown) => this.#count(`error ${(error as Error).name}`));
-        await sleep(this.#chance.between(50, 1_000));
+        await sleep(this.#chance.between(500, 5_000));
       }
     });
   }

@@ -12,6 +12,7 @@ const LIMITS_OF = {
   checks: ['checks', 'checksPerCaller'],
   bodies: ['bodies', 'bodiesPerCaller'],
   live: ['liveConnections', 'liveConnectionsPerCaller'],
+  subscriptions: ['liveSubscriptionsAtOnce', 'liveSubscriptionsPerCaller'],
   workers: ['workerConnections', 'connectionsPerWorker'],
 } as const satisfies Record<PlaceKind, readonly [keyof Limits, keyof Limits]>;
 
@@ -23,6 +24,7 @@ const WHAT: Record<PlaceKind, string> = {
   checks: 'checks of farm files',
   bodies: 'large bodies',
   live: 'live sockets',
+  subscriptions: 'subscriptions of live sockets',
   workers: 'connections of workers',
 };
 

@@ -108,3 +108,13 @@ describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
     expect(bytes).toBe(format === 'zip' ? 22 : 1024);
   });
 });
+
+it('as tar ends with its error, and nothing else, when a content fails', async () => {
+  const failing = files.map((file) => ({ ...file, open: () => Promise.reject(new Error('away')) }));
+  const { stream } = await archiveOf('tar', failing);
+  await new Promise((resolve) => {
+    stream.once('close', resolve);
+    stream.resume();
+  });
+  expect(() => stream.emit('error', new Error('away'))).not.toThrow();
+});

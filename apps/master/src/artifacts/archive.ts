@@ -40,7 +40,7 @@ async function zipOf(
   files: readonly ArchivedFile[],
 ): Promise<{ stream: Readable; length: number }> {
   const zip = new yazl.ZipFile();
-  const stream = zip.outputStream as Readable;
+  const stream = owned(zip.outputStream as Readable);
   let open: Readable | undefined;
   zip.on('error', (error: Error) => stream.destroy(error));
   stream.once('close', () => open?.destroy());
@@ -77,11 +77,23 @@ function tarOf(files: readonly ArchivedFile[]): Readable {
   const stream = pack as unknown as Readable;
   const fill = async (): Promise<void> => {
     for (const { path, size, mode, time, open } of files) {
-      const entry = pack.entry({ name: path, size, mode, mtime: time, uid: 0, gid: 0 });
-      await pipeline(await open(), entry);
+      const content = await open();
+      const entry = owned(pack.entry({ name: path, size, mode, mtime: time, uid: 0, gid: 0 }));
+      await pipeline(content, entry);
     }
     pack.finalize();
   };
   fill().catch((error: unknown) => stream.destroy(error as Error));
+  return owned(stream);
+}
+
+/**
+ * A content that cannot be read ends the stream with its error, also when the reader has gone and listens no more; an
+ * error that nobody listens to would end the process.
+ */
+function owned<Stream extends { on(event: 'error', listener: () => void): unknown }>(
+  stream: Stream,
+): Stream {
+  stream.on('error', () => undefined);
   return stream;
 }

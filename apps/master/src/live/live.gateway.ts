@@ -16,7 +16,10 @@ import {
 } from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
-import { liveErrors, openSockets } from './viewer.js';
+import { FULL_BYTES, liveErrors, openSockets } from './viewer.js';
+
+/** Less than one message of a log would not keep a reader busy. */
+const LEAST_BYTES = 64 * 1024;
 
 const log = logger('live');
 const PING_MS = 20_000;
@@ -89,7 +92,11 @@ export class LiveGateway
       socket.terminate();
       return;
     }
-    const session = new LiveSession(socket, caller, this.hub, this.config.limits);
+    const { limits } = this.config;
+    const session = new LiveSession(socket, caller, this.hub, limits, {
+      take: () => this.places.take('subscriptions', caller.tokenId),
+      fullBytes: () => shareOf(limits.liveWaitingBytes, this.#sessions.size),
+    });
     this.#sessions.set(socket, session);
     openSockets.set(this.#sessions.size);
     // What was revoked between the upgrade and here, `#dropRevoked` has passed over.
@@ -141,4 +148,9 @@ export class LiveGateway
 
 function settle(work: Promise<void>): void {
   work.catch((err: unknown) => log.error({ err }, 'cannot look which live sockets may stay'));
+}
+
+/** Of bytes that all share; enough for a message, and no more than one socket needs. */
+function shareOf(bytes: number, sockets: number): number {
+  return Math.min(FULL_BYTES, Math.max(LEAST_BYTES, bytes / Math.max(1, sockets)));
 }

@@ -6,9 +6,18 @@ import { closeSocket, type Limits, logger, shielded } from '../platform/index.js
 import type { LiveHub } from './hub.js';
 import { parseRequest, type Request } from './requests.js';
 import type { Subscription } from './subscription.js';
-import { liveErrors, Viewer } from './viewer.js';
+import { FULL_BYTES, liveErrors, Viewer } from './viewer.js';
 
 const log = logger('live');
+
+/** What one socket may have of what all share. */
+export interface Shares {
+  /** Takes the place of a subscription, and returns the function that gives it back. Throws when there is none. */
+  take(): () => void;
+  /** Bytes that may wait for a slow reader. */
+  fullBytes(): number;
+}
+const ALL: Shares = { take: () => () => undefined, fullBytes: () => FULL_BYTES };
 
 /** One live socket: takes requests one after the other, and keeps the subscriptions. */
 export class LiveSession {
@@ -17,6 +26,8 @@ export class LiveSession {
   #alive = true;
   #queue: Promise<void> = Promise.resolve();
   #waiting = 0;
+  /** By the name of a subscription: how its place is given back. */
+  readonly #places = new Map<string, () => void>();
   #expiry: NodeJS.Timeout | undefined;
 
   constructor(
@@ -24,14 +35,18 @@ export class LiveSession {
     readonly caller: Caller,
     private readonly hub: LiveHub,
     private readonly limits: Limits,
+    private readonly shares: Shares = ALL,
   ) {
-    this.#viewer = new Viewer(socket);
+    this.#viewer = new Viewer(socket, shares.fullBytes);
     socket.on(
       'message',
       shielded(socket, (data: RawData, binary: boolean) => this.#receive(data, binary)),
     );
     socket.on('pong', () => (this.#alive = true));
-    socket.once('close', () => clearTimeout(this.#expiry));
+    socket.once('close', () => {
+      clearTimeout(this.#expiry);
+      for (const id of this.#places.keys()) this.#leave(id);
+    });
     this.#expireAt(caller.expiresAt);
     this.#say({ type: 'hello', actor: caller.actor });
   }
@@ -90,6 +105,7 @@ export class LiveSession {
     if (request.type === 'unsubscribe') {
       this.#subscriptions.get(id)?.close();
       this.#subscriptions.delete(id);
+      this.#leave(id);
       this.#say({ type: 'unsubscribed', id });
       return;
     }
@@ -103,17 +119,29 @@ export class LiveSession {
       throw new FarmError('too-many-requests', `a socket has at most ${most} subscriptions`);
     const begun = (after?: string) =>
       this.#say({ type: 'subscribed', id, ...(after === undefined ? {} : { after }) });
-    const subscription =
-      request.topic === 'events'
-        ? await this.hub.followEvents(request, this.#viewer, begun)
-        : await this.hub.followLog(request, this.#viewer, begun);
+    const place = this.shares.take();
+    this.#places.set(id, place);
+    let subscription: Subscription<string> | Subscription<number>;
+    try {
+      subscription =
+        request.topic === 'events'
+          ? await this.hub.followEvents(request, this.#viewer, begun)
+          : await this.hub.followLog(request, this.#viewer, begun);
+    } catch (error) {
+      this.#leave(id);
+      throw error;
+    }
     this.#subscriptions.set(id, subscription);
+    // The socket may have closed meanwhile, with the places that it had.
+    if (this.#viewer.closed.aborted) this.#leave(id);
     this.#watch(id, subscription);
   }
 
   #watch(id: string, subscription: Subscription<string> | Subscription<number>): void {
     const over = () => {
-      if (this.#subscriptions.get(id) === subscription) this.#subscriptions.delete(id);
+      if (this.#subscriptions.get(id) !== subscription) return;
+      this.#subscriptions.delete(id);
+      this.#leave(id);
     };
     subscription.done
       .then(over, (error: unknown) => {
@@ -128,6 +156,12 @@ export class LiveSession {
         );
         this.socket.terminate();
       });
+  }
+
+  /** Gives the place of a subscription back. */
+  #leave(id: string): void {
+    this.#places.get(id)?.();
+    this.#places.delete(id);
   }
 
   #fail(id: string | null, error: unknown): void {

@@ -2,21 +2,25 @@ import { deferred } from '@impgem/kit';
 import { Counter, Gauge } from 'prom-client';
 import type { WebSocket } from 'ws';
 
-/** Above this many unsent bytes a viewer is slow: nothing more is put on top. */
-const FULL_BYTES = 1024 * 1024;
-/** Below this many it is fed again. */
-const DRAINED_BYTES = 256 * 1024;
+/** Unsent bytes above which a viewer is slow and nothing more is put on top, at the most. */
+export const FULL_BYTES = 1024 * 1024;
+/** With the share of that below which it is fed again. */
+const DRAINED = 0.25;
 
 /**
  * One live connection, as those see it who write to it. What waits to be sent stays below FULL_BYTES and one
- * message for each of its subscriptions, since everyone asks `full` before writing.
+ * message for each of its subscriptions, since everyone asks `full` before writing. `fullBytes` tells the share of this
+ * connection, where many are open.
  */
 export class Viewer {
   /** Aborted when the connection is over. */
   readonly closed: AbortSignal;
   readonly #waiting = new Set<() => void>();
 
-  constructor(private readonly socket: WebSocket) {
+  constructor(
+    private readonly socket: WebSocket,
+    private readonly fullBytes: () => number = () => FULL_BYTES,
+  ) {
     const over = new AbortController();
     this.closed = over.signal;
     const end = () => {
@@ -30,14 +34,14 @@ export class Viewer {
   }
 
   get full(): boolean {
-    return this.socket.bufferedAmount > FULL_BYTES;
+    return this.socket.bufferedAmount > this.fullBytes();
   }
 
   /** Sends a message; after the end of the connection it does nothing. */
   send(text: string): void {
     if (this.closed.aborted || this.socket.readyState !== this.socket.OPEN) return;
     this.socket.send(text, () => {
-      if (this.socket.bufferedAmount <= DRAINED_BYTES) this.#wake();
+      if (this.socket.bufferedAmount <= DRAINED * this.fullBytes()) this.#wake();
     });
   }
 

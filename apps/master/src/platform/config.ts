@@ -91,6 +91,12 @@ export interface Limits {
   liveConnectionsPerCaller: number;
   /** Subscriptions of one live connection. */
   liveSubscriptions: number;
+  /** Subscriptions of all live connections. */
+  liveSubscriptionsAtOnce: number;
+  /** Of one caller. */
+  liveSubscriptionsPerCaller: number;
+  /** Messages that wait for slow readers of live sockets, bytes: each has its share, 64 KiB to 1 MiB. */
+  liveWaitingBytes: number;
   /** Worker connections. */
   workerConnections: number;
   /** Of one worker: the old one, the new one, and some that are not yet known to be dead. */
@@ -160,6 +166,9 @@ export const LIMITS: Limits = Object.freeze({
   liveConnections: 2000,
   liveConnectionsPerCaller: 1000,
   liveSubscriptions: 64,
+  liveSubscriptionsAtOnce: 10_000,
+  liveSubscriptionsPerCaller: 1000,
+  liveWaitingBytes: 64 * 1024 * 1024,
   workerConnections: 10_000,
   connectionsPerWorker: 8,
   databaseConnections: 20,

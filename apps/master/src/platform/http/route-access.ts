@@ -11,7 +11,15 @@ export type RouteAccess = Scope | 'public';
 
 /** What is bounded for all and per caller while it is under way. */
 export type PlaceKind =
-  'requests' | 'downloads' | 'archives' | 'searches' | 'checks' | 'bodies' | 'live' | 'workers';
+  | 'requests'
+  | 'downloads'
+  | 'archives'
+  | 'searches'
+  | 'checks'
+  | 'bodies'
+  | 'live'
+  | 'subscriptions'
+  | 'workers';
 
 /** In `config` of a Fastify route, where hooks read it before anything else happens. */
 export interface RouteRules {
