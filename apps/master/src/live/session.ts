@@ -26,8 +26,6 @@ export class LiveSession {
   #alive = true;
   #queue: Promise<void> = Promise.resolve();
   #waiting = 0;
-  /** By the name of a subscription: how its place is given back. */
-  readonly #places = new Map<string, () => void>();
   #expiry: NodeJS.Timeout | undefined;
 
   constructor(
@@ -43,10 +41,7 @@ export class LiveSession {
       shielded(socket, (data: RawData, binary: boolean) => this.#receive(data, binary)),
     );
     socket.on('pong', () => (this.#alive = true));
-    socket.once('close', () => {
-      clearTimeout(this.#expiry);
-      for (const id of this.#places.keys()) this.#leave(id);
-    });
+    socket.once('close', () => clearTimeout(this.#expiry));
     this.#expireAt(caller.expiresAt);
     this.#say({ type: 'hello', actor: caller.actor });
   }
@@ -105,7 +100,6 @@ export class LiveSession {
     if (request.type === 'unsubscribe') {
       this.#subscriptions.get(id)?.close();
       this.#subscriptions.delete(id);
-      this.#leave(id);
       this.#say({ type: 'unsubscribed', id });
       return;
     }
@@ -119,8 +113,7 @@ export class LiveSession {
       throw new FarmError('too-many-requests', `a socket has at most ${most} subscriptions`);
     const begun = (after?: string) =>
       this.#say({ type: 'subscribed', id, ...(after === undefined ? {} : { after }) });
-    const place = this.shares.take();
-    this.#places.set(id, place);
+    const leave = this.shares.take();
     let subscription: Subscription<string> | Subscription<number>;
     try {
       subscription =
@@ -128,20 +121,18 @@ export class LiveSession {
           ? await this.hub.followEvents(request, this.#viewer, begun)
           : await this.hub.followLog(request, this.#viewer, begun);
     } catch (error) {
-      this.#leave(id);
+      leave();
       throw error;
     }
+    // Also one that was given up keeps its place until it has stopped reading.
+    subscription.done.then(leave, leave);
     this.#subscriptions.set(id, subscription);
-    // The socket may have closed meanwhile, with the places that it had.
-    if (this.#viewer.closed.aborted) this.#leave(id);
     this.#watch(id, subscription);
   }
 
   #watch(id: string, subscription: Subscription<string> | Subscription<number>): void {
     const over = () => {
-      if (this.#subscriptions.get(id) !== subscription) return;
-      this.#subscriptions.delete(id);
-      this.#leave(id);
+      if (this.#subscriptions.get(id) === subscription) this.#subscriptions.delete(id);
     };
     subscription.done
       .then(over, (error: unknown) => {
@@ -156,12 +147,6 @@ export class LiveSession {
         );
         this.socket.terminate();
       });
-  }
-
-  /** Gives the place of a subscription back. */
-  #leave(id: string): void {
-    this.#places.get(id)?.();
-    this.#places.delete(id);
   }
 
   #fail(id: string | null, error: unknown): void {
