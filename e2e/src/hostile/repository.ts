@@ -5,6 +5,8 @@
  * same seed gives the same.
  */
 
+import { Chance } from '../sim/chance.js';
+
 export interface HostileRepository {
   /** Path → content, for `makeRepository`. */
   files: Record<string, string | Buffer>;
@@ -12,18 +14,6 @@ export interface HostileRepository {
   builders: Record<string, object>;
   /** The builders alone, as a farm file. */
   farmFile: string;
-}
-
-/** Numbers below `below`, the same for the same seed (mulberry32). */
-function numbers(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
 }
 
 /** Names that a file system takes and that programs stumble over. */
@@ -142,7 +132,8 @@ function deedsOf(pick: (below: number) => number): Deed[] {
 
 /** `source`: address of the repository that was made of the files; without it the steps begin in an empty workspace. */
 export function hostileRepository(seed: number, source?: string): HostileRepository {
-  const pick = numbers(seed);
+  const chance = new Chance(seed);
+  const pick = (below: number): number => chance.int(0, below - 1);
   const files = filesOf(pick);
   const builders = Object.fromEntries(
     deedsOf(pick).map(({ name, run, artifacts }) => [
