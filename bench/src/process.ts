@@ -1,16 +1,11 @@
 /** What a process of this machine uses, read from /proc. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { rssBytes } from '@impgem/e2e';
 
 /** Of Linux, on every machine that we know. */
 const TICKS_PER_SECOND = 100;
 const SAMPLE_MS = 50;
-
-export function rssBytes(pid: number): number {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  if (kib === undefined) throw new Error(`process ${pid} has no memory`);
-  return Number(kib) * 1024;
-}
 
 export function cpuSeconds(pid: number): number {
   // the name, in brackets, may have blanks in it

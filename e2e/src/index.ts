@@ -1,2 +1,3 @@
 export * from './farm.js';
+export { rssBytes } from './process-facts.js';
 export * from './program.js';

@@ -6,7 +6,8 @@ import { check } from '../check.js';
 import { withFarm, type BenchFarm } from '../farm.js';
 import { block, repeat, writeBlock } from '../lines.js';
 import { median, timed } from '../measure.js';
-import { peakRss, rssBytes } from '../process.js';
+import { peakRss } from '../process.js';
+import { rssBytes } from '@impgem/e2e';
 import type { Row } from '../row.js';
 
 const MIB = 1024 * 1024;

@@ -5,7 +5,8 @@ import { check } from '../check.js';
 import { withChild, type Child } from '../child.js';
 import { withFarm, type BenchFarm } from '../farm.js';
 import type { FleetOrder, FleetTell } from '../fleet.js';
-import { cpuPercent, rssBytes } from '../process.js';
+import { cpuPercent } from '../process.js';
+import { rssBytes } from '@impgem/e2e';
 import type { Row } from '../row.js';
 
 /** The farm's own worker runs builds; the fleet has no such label, and so stays idle. */

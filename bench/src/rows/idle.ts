@@ -1,7 +1,8 @@
 /** What a master costs that has nothing to do: idle. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { withFarm } from '../farm.js';
-import { cpuPercent, rssBytes } from '../process.js';
+import { rssBytes } from '@impgem/e2e';
+import { cpuPercent } from '../process.js';
 import type { Row } from '../row.js';
 import { BUILDERS } from './builds.js';
 

@@ -2,7 +2,8 @@
 import { withChild } from '../child.js';
 import { withFarm, type BenchFarm } from '../farm.js';
 import { median, percentile } from '../measure.js';
-import { peakRss, rssBytes } from '../process.js';
+import { peakRss } from '../process.js';
+import { rssBytes } from '@impgem/e2e';
 import type { Row } from '../row.js';
 import { linesOf, ticker } from '../ticker.js';
 import type { ViewersOrder, ViewersTell } from '../viewers.js';

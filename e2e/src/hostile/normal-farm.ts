@@ -1,7 +1,7 @@
 /** The farm beside which others misbehave: it goes on building, and what that takes is measured. */
-import { readFileSync, readdirSync } from 'node:fs';
 import type { BuildRequest } from '@impgem/client';
 import { startFarm, type Farm } from '../farm.js';
+import { descriptors, rssBytes } from '../process-facts.js';
 
 /** Lines that each build writes; its log is compared to the byte. */
 const LINES = 200;
@@ -79,7 +79,7 @@ export class NormalFarm {
   }
 
   descriptors(): number {
-    return readdirSync(`/proc/${this.masterPid}/fd`).length;
+    return descriptors(this.masterPid);
   }
 
   stop(): Promise<void> {
@@ -89,9 +89,4 @@ export class NormalFarm {
 
 export function percentile(sorted: number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-}
-
-function rssBytes(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
 }

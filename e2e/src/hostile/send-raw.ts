@@ -1,6 +1,5 @@
 /** Sends the runs of raw-bytes.ts to a master, and looks at its process before and after. */
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { request as requestTls } from 'node:https';
 import { connect } from 'node:net';
@@ -9,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { eventually } from '@impgem/testkit';
 import type { Farm } from '../farm.js';
+import { descriptors, rssBytes } from '../process-facts.js';
 import { rawRun, type RawRun, type RawTokens } from './raw-bytes.js';
 
 /** Connections at once. */
@@ -127,13 +127,6 @@ async function first(socket: Duplex, closed: Promise<unknown>): Promise<string> 
   const bytes = await Promise.race([data, closed.then(() => undefined)]);
   socket.resume();
   return /^HTTP\/1\.1 (\d{3})/.exec(bytes?.toString('latin1') ?? '')?.[1] ?? 'none';
-}
-
-const descriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
-
-function rssBytes(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
 /** Pools open and close a few connections of their own. */
