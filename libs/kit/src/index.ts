@@ -11,6 +11,7 @@ export * from './finding.js';
 export type * from './farm-object.js';
 export * from './gather-writes.js';
 export * from './heap.js';
+export * from './mebibytes.js';
 export * from './shared-turns.js';
 export * from './own-folder.js';
 export * from './cut-text.js';

@@ -6,7 +6,7 @@ import type { BuildEvent, JournalEvent, LogFrame } from '@impgem/protocol';
 import type { Claimant } from '../scheduling/index.js';
 import { TestFarm, until } from '../scheduling/testing.js';
 import { commitBatch } from './commit.js';
-import { LIMITS, MasterConfig, withConfig } from '../platform/index.js';
+import { DataDisk, LIMITS, MasterConfig, withConfig } from '../platform/index.js';
 import { Journal } from './journal.js';
 import { Room } from './room.js';
 import type { JournalSource } from './pending.js';
@@ -24,7 +24,9 @@ const CONFIG = withConfig(new MasterConfig(), {
   },
 });
 
-const journalWith = (config: MasterConfig, room = new Room(farm.db, farm.leases, config)) =>
+const roomOf = (config: MasterConfig) =>
+  new Room(farm.db, farm.leases, config, new DataDisk(config));
+const journalWith = (config: MasterConfig, room = roomOf(config)) =>
   new Journal(farm.db, farm.events, farm.leases, config, room);
 
 let farm: TestFarm;
@@ -423,7 +425,7 @@ describe('the journal', () => {
   it('ends the build that writes most when the disk is low, and no other one', async () => {
     const limits = { ...CONFIG.limits, stepLogBytes: 1e9, buildLogBytes: 1e9 };
     const full = withConfig(CONFIG, { dataDir: tmpdir(), minFreeBytes: 2 ** 60, limits });
-    const room = new Room(farm.db, farm.leases, full);
+    const room = roomOf(full);
     const to = journalWith(full, room);
     const [big, bigger, small] = [await running(), await running(), await running()];
     for (const source of [big, bigger, small]) Object.assign(source, { to });
@@ -454,11 +456,7 @@ describe('the journal', () => {
   });
 
   it('leaves all builds alone while there is room', async () => {
-    const room = new Room(
-      farm.db,
-      farm.leases,
-      withConfig(CONFIG, { dataDir: tmpdir(), minFreeBytes: 0 }),
-    );
+    const room = roomOf(withConfig(CONFIG, { dataDir: tmpdir(), minFreeBytes: 0 }));
     const source = Object.assign(await running(), { to: journalWith(CONFIG, room) });
     source.chunk(1, 'x'.repeat(900));
     await source.settled();

@@ -1,3 +1,4 @@
+import { inMiB } from '@impgem/kit';
 import { statfs } from 'node:fs/promises';
 import {
   Injectable,
@@ -6,7 +7,7 @@ import {
 } from '@nestjs/common';
 import { reasonOf } from '@impgem/protocol';
 import { Counter } from 'prom-client';
-import { Database, isOutage, logger, MasterConfig } from '../platform/index.js';
+import { Database, DataDisk, isOutage, logger, MasterConfig } from '../platform/index.js';
 import { Leases } from '../scheduling/index.js';
 import type { Pending } from './pending.js';
 
@@ -46,6 +47,7 @@ export class Room implements OnApplicationBootstrap, BeforeApplicationShutdown {
     private readonly db: Database,
     private readonly leases: Leases,
     private readonly config: MasterConfig,
+    private readonly disk: DataDisk,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
@@ -111,13 +113,10 @@ export class Room implements OnApplicationBootstrap, BeforeApplicationShutdown {
 
   /** Of the disks that logs and rows end up on, as far as they can be seen, the least. */
   async #free(): Promise<number> {
-    const folders = [this.config.dataDir, this.#databaseFolder];
-    const free = folders.map(async (folder) => {
-      if (folder === undefined) return Infinity;
-      const { bavail, bsize } = await statfs(folder);
-      return bavail * bsize;
-    });
-    return Math.min(...(await Promise.all(free)));
+    const { freeBytes } = await this.disk.look();
+    if (this.#databaseFolder === undefined) return freeBytes;
+    const { bavail, bsize } = await statfs(this.#databaseFolder);
+    return Math.min(freeBytes, bavail * bsize);
   }
 
   /** Undefined for one on another machine, or one that does not show where it lies. */
@@ -142,8 +141,6 @@ function isHere(databaseUrl: string): boolean {
   const host = URL.canParse(databaseUrl) ? new URL(databaseUrl).hostname : '';
   return ['', 'localhost', '127.0.0.1', '[::1]'].includes(host);
 }
-
-const inMiB = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;
 
 const endedForRoom = new Counter({
   name: 'impgem_builds_ended_for_room_total',

@@ -1,3 +1,4 @@
+import { inMiB } from '@impgem/kit';
 /**
  * Ends the build that grew most when the disk that workspaces lie on falls below its floor, before the disk is full
  * for all who use it: other builds, the spool, on one machine the database. What is free is asked every second, which
@@ -93,5 +94,3 @@ export function mostGrown(
   const [most] = grown;
   return most && most.grown >= WORTH ? most : undefined;
 }
-
-const inMiB = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;

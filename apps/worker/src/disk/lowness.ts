@@ -1,3 +1,5 @@
+import { inMiB } from '@impgem/kit';
+
 /** What is free where a folder lies. */
 export interface Free {
   folder: string;
@@ -29,5 +31,3 @@ export function lowness(places: readonly Free[], mark: Watermark): string | unde
   }
   return undefined;
 }
-
-const inMiB = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;

@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { Injectable } from '@nestjs/common';
-import { FarmError } from '@impgem/kit';
+import { FarmError, inMiB } from '@impgem/kit';
 import { Gauge, register } from 'prom-client';
 import { MasterConfig } from '../config.js';
 
@@ -97,5 +97,3 @@ export class DataDisk {
     });
   }
 }
-
-const inMiB = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;
