@@ -2,7 +2,7 @@ import { isIPv4, isIPv6 } from 'node:net';
 import { parseSubnet, printSubnet } from './subnets.js';
 
 /**
- * Where clouds answer with the machine's credentials, as their own manuals say: AWS, GCP, Azure, Oracle, OpenStack and
+ * Where clouds answer with the machine's credentials, as far as is known: AWS, GCP, Azure, Oracle, OpenStack and
  * most others within 169.254.0.0/16; Azure's agent (also its name server) at 168.63.129.16; Alibaba at 100.100.100.200;
  * Oracle's older cloud at 192.0.0.192. IPv6: AWS fd00:ec2::/32 (metadata at ::254, pods' credentials at ::23), GCP
  * fd20:ce::254, Oracle fd00:c1::a9fe:a9fe, Scaleway fd00:42::42, Akamai fd00:a9fe:a9fe::1, OpenStack fe80::a9fe:a9fe.
