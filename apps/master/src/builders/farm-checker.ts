@@ -2,18 +2,14 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { FarmError } from '@impgem/kit';
-import { MasterConfig } from '../platform/index.js';
+import { MasterConfig, threadFile } from '../platform/index.js';
 import type { FarmAnswer } from './farm-thread.js';
 
 /** A thread that nobody needs for so long ends. */
 const IDLE_MS = 30_000;
 const MEMORY = { maxOldGenerationSizeMb: 256 };
 
-// A thread runs what is built; tests run this file as it is written.
-const THREAD = new URL(
-  import.meta.url.endsWith('.ts') ? '../../bundle/farm-thread.js' : './farm-thread.js',
-  import.meta.url,
-);
+const THREAD = threadFile('farm-thread', import.meta.url);
 
 /**
  * Reads farm files in a thread, one after the other: the worst that the bounds allow takes long, and must cost who sends it

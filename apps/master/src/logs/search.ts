@@ -5,6 +5,7 @@ import { RegExpSyntaxError, RegExpValidator } from '@eslint-community/regexpp';
 import { deferred, FarmError, type Deferred } from '@impgem/kit';
 import { STREAMS, type StreamName } from '@impgem/protocol';
 import { Counter, Gauge } from 'prom-client';
+import { threadFile } from '../platform/index.js';
 import type { StoredChunk } from './chunk.js';
 import { isUnicode, type LineMatch, type SearchQuery } from './line-matcher.js';
 import type { LogRef } from './log-rows.js';
@@ -49,11 +50,7 @@ const QUEUE = 16;
 /** An expression that eats memory ends its thread, not the master. */
 const MEMORY = { maxOldGenerationSizeMb: 256 };
 
-// A thread runs what is built; tests run this file as it is written.
-export const THREAD = new URL(
-  import.meta.url.endsWith('.ts') ? '../../bundle/search-thread.js' : './search-thread.js',
-  import.meta.url,
-);
+export const THREAD = threadFile('search-thread', import.meta.url);
 
 /** Searches logs in threads, so that an expression that takes for ever costs its searcher and nobody else. */
 @Injectable()

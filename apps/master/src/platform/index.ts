@@ -28,5 +28,6 @@ export {
   sweepSmallBlobs,
 } from './storage/keep-blobs.js';
 export { DataDisk } from './storage/data-disk.js';
+export { threadFile } from './thread-file.js';
 export { VERSION } from './version.js';
 export { Lifecycle } from './health/lifecycle.js';
