@@ -8,7 +8,7 @@ RUN sh docker/assemble.sh
 # The embedded database is left out, so it needs DATABASE_URL.
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production IMPGEM_HOST=0.0.0.0 IMPGEM_PORT=8010 IMPGEM_DATA=/data \
-  XDG_CONFIG_HOME=/etc
+  MALLOC_ARENA_MAX=2 XDG_CONFIG_HOME=/etc
 WORKDIR /impgem
 COPY --from=build /out/master ./
 # `docker exec MASTER impgem …` speaks to the master of this container as its administrator, whichever user and folder

@@ -10,7 +10,7 @@ FROM node:24-bookworm-slim
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends git openssh-client ca-certificates busybox-static >/dev/null \
  && rm -rf /var/lib/apt/lists/*
-ENV NODE_ENV=production IMPGEM_WORKER_DATA=/data
+ENV NODE_ENV=production IMPGEM_WORKER_DATA=/data MALLOC_ARENA_MAX=2
 WORKDIR /impgem
 COPY --from=build /out/worker ./
 RUN mkdir /data && chown node:node /data

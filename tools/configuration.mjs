@@ -43,8 +43,9 @@ function membersOf(file, name) {
 }
 
 async function masterPart() {
-  const { SETTINGS, LIMITS } = await import('../apps/master/dist/platform/config.js');
-  const limits = membersOf('apps/master/src/platform/config.ts', 'Limits');
+  const { SETTINGS } = await import('../apps/master/dist/platform/config.js');
+  const { LIMITS } = await import('../apps/master/dist/platform/limits.js');
+  const limits = membersOf('apps/master/src/platform/limits.ts', 'Limits');
   return `## Master
 
 From the environment. An unknown variable that begins with \`IMPGEM_\` is an error that names the nearest one.

@@ -32,7 +32,8 @@ export class Program {
     const [file = '', ...args] = command;
     this.#child = spawn(file, args, {
       cwd,
-      env: { ...inherited(), ...env },
+      // as `impgem` starts them
+      env: { MALLOC_ARENA_MAX: '2', ...inherited(), ...env },
       stdio: [stdin, 'pipe', 'pipe'],
       detached: true,
     });

@@ -43,7 +43,7 @@ class Reader {
 
   async run(): Promise<ReaderReport> {
     const operations = await this.#operations();
-    await Promise.all([
+    const loops = Promise.all([
       ...this.#several(AT_ONCE.requests, () => this.#askAnything(operations)),
       ...this.#several(AT_ONCE.searches, () => this.#search()),
       ...this.#several(AT_ONCE.downloads, () => this.#download()),
@@ -52,6 +52,8 @@ class Reader {
       ...this.#several(4, () => this.#signIn()),
       ...this.#several(2, () => this.#lint()),
     ]);
+    // What is under way then is cut.
+    await Promise.race([loops, sleep(this.options.seconds * 1000)]);
     return this.report;
   }
 
@@ -163,10 +165,15 @@ class Reader {
       });
       socket.on('open', () => {
         this.#count('live opened');
-        for (let id = 0; id < 640; id++) socket.send(this.#subscription(id));
+        const requests = this.#chance.pick([1, 64, 128, 640]);
+        for (let id = 0; id < requests; id++) socket.send(this.#subscription(id));
         socket.pause();
-        setTimeout(() => socket.terminate(), this.#chance.between(1_000, 30_000));
-        setTimeout(resolve, 30_000);
+        // One that is not read tells nothing of its end.
+        const end = () => {
+          socket.terminate();
+          resolve();
+        };
+        setTimeout(end, this.#chance.between(1_000, 30_000));
       });
     });
   }

@@ -13,6 +13,7 @@ export * from './gather-writes.js';
 export * from './heap.js';
 export * from './mebibytes.js';
 export * from './shared-turns.js';
+export * from './token-bucket.js';
 export * from './own-folder.js';
 export * from './cut-text.js';
 export * from './credentials.js';

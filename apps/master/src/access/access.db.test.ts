@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { AuditEntry, Page, Problem, Session, Token } from '@impgem/client';
+import { eventually } from '@impgem/testkit';
 import { testMaster, type CallOptions, type TestMaster } from '../testing.js';
 
 let master: TestMaster;
@@ -216,6 +217,39 @@ describe('signing in', () => {
       expect(await attempt()).toBe('too-many-requests');
     } finally {
       await slow.stop();
+    }
+  });
+});
+
+describe('those who read', () => {
+  it('wait for themselves, and not for a caller who asks for much', async () => {
+    const limits = { ...master.config.limits, readsAtOnce: 2, readsAtOncePerCaller: 1 };
+    const farm = await testMaster({ limits });
+    const { token } = await farm.newToken(['read']);
+    const locks = async () => {
+      const [row] = await farm.database.query<{ n: number }>(
+        `SELECT count(*) AS n FROM pg_stat_activity
+         WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+      );
+      return row?.n;
+    };
+    const many = Array.from({ length: 20 }, () => '/api/v1/events');
+    let answers: Promise<Response[]> | undefined;
+    try {
+      await farm.database.transaction(async (tx) => {
+        await tx.query('LOCK TABLE events IN ACCESS EXCLUSIVE MODE');
+        answers = Promise.all(many.map((path) => farm.call('GET', path, { token })));
+        await eventually(async () => (await locks()) === 1, { what: 'one of them to wait' });
+        for (let n = 0; n < 3; n++)
+          expect((await farm.call('GET', '/api/v1/workers')).status).toBe(200);
+        // What changes something waits for nobody who reads.
+        expect(await farm.newToken(['read'])).toMatchObject({ name: 'test-2' });
+        expect(await locks()).toBe(1);
+      });
+      const statuses = (await answers)?.map(({ status }) => status);
+      expect(statuses).toEqual(many.map(() => 200));
+    } finally {
+      await farm.stop();
     }
   });
 });

@@ -4,6 +4,7 @@ import { AccessGuard } from './access.guard.js';
 import { Access } from './access.js';
 import { AuditController } from './audit.controller.js';
 import { Audit } from './audit.js';
+import { BulkWork } from './bulk-work.js';
 import { SessionController } from './session.controller.js';
 import { Door } from './door.js';
 import { Places } from './places.js';
@@ -21,12 +22,13 @@ import { Tokens } from './tokens.js';
   providers: [
     Access,
     Audit,
+    BulkWork,
     Door,
     Places,
     Tokens,
     TokenThrottle,
     { provide: APP_GUARD, useClass: AccessGuard },
   ],
-  exports: [Access, Audit, Places, TokenThrottle],
+  exports: [Access, Audit, BulkWork, Places, TokenThrottle],
 })
 export class AccessModule {}

@@ -7,9 +7,16 @@ import {
 import { HttpAdapterHost } from '@nestjs/core';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { FarmError } from '@impgem/kit';
-import { logger, markAdmitted, type PlaceKind, type RouteRules } from '../platform/index.js';
+import {
+  logger,
+  markAdmitted,
+  MasterConfig,
+  type PlaceKind,
+  type RouteRules,
+} from '../platform/index.js';
 import { Access } from './access.js';
 import type { Caller } from './caller.js';
+import { FairQueue } from './fair-queue.js';
 import { Places } from './places.js';
 import { bearer } from './secrets.js';
 import { TokenThrottle } from './token-throttle.js';
@@ -25,6 +32,8 @@ const SMALL_BODY_BYTES = 64 * 1024;
 
 interface Request extends FastifyRequest {
   caller?: Caller;
+  /** Ends its turn among those that read. */
+  endTurn?: () => void;
 }
 interface UnderWay {
   caller: Caller;
@@ -33,24 +42,30 @@ interface UnderWay {
 
 /**
  * In front of every route, before anything of a body is read: who it is, whether that caller may, and whether there is a
- * place. What is under way ends when the caller's token is revoked or has expired.
+ * place. Those that read, and are answered at once, take turns by caller. What is under way ends when the caller's token is revoked or has expired.
  */
 @Injectable()
 export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   readonly #underWay = new Set<UnderWay>();
   #unwatch: (() => void) | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #reads: FairQueue;
 
   constructor(
     private readonly host: HttpAdapterHost,
     private readonly access: Access,
     private readonly places: Places,
     private readonly throttle: TokenThrottle,
-  ) {}
+    { limits }: MasterConfig,
+  ) {
+    this.#reads = new FairQueue(limits.readsAtOnce, limits.readsAtOncePerCaller);
+  }
 
   onModuleInit(): void {
     const http = this.host.httpAdapter.getInstance<FastifyInstance>();
     http.addHook('onRequest', (request, reply) => this.#enter(request, reply));
+    http.addHook('preHandler', (request, reply) => this.#takeTurn(request, reply));
+    http.addHook('onSend', async (request: Request) => request.endTurn?.());
   }
 
   onApplicationBootstrap(): void {
@@ -95,6 +110,19 @@ export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplication
     reply.raw.once('close', () => this.#underWay.delete(entry));
     // Something was revoked meanwhile; `onRevoked` has passed this one over.
     if (changes !== this.access.changes) this.#recheck([entry]);
+  }
+
+  /** Until the answer is there. What takes a place of its own may last long, and is bounded by that. */
+  async #takeTurn(request: Request, { raw }: FastifyReply): Promise<void> {
+    const { caller } = request;
+    const { takes } = request.routeOptions.config as RouteRules;
+    if (!caller || takes !== undefined || !READS.has(request.method)) return;
+    const gone = new AbortController();
+    const onClose = () => gone.abort(new FarmError('invalid-request', 'the caller is gone'));
+    if (raw.destroyed) onClose();
+    raw.once('close', onClose);
+    request.endTurn = await this.#reads.take(caller.tokenId, gone.signal);
+    raw.once('close', request.endTurn);
   }
 
   #take(kinds: readonly PlaceKind[], { tokenId }: Caller, reply: FastifyReply): void {

@@ -11,6 +11,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { ARCHIVE_FORMATS, type ArchivedFile, type ArchiveFormat, archiveOf } from './archive.js';
 
 const run = promisify(execFile);
+const pause = () => undefined;
 const PATHS = [
   'dist/app.bin',
   'a b/ü "q" %2e.txt',
@@ -60,7 +61,7 @@ async function unpack(format: ArchiveFormat, archive: string, into: string): Pro
 it.each([700, 1500])('a zip of %i files has the length that was told', async (count) => {
   const one = { size: 1, mode: 0o644, time: new Date(), open: async () => Readable.from(['x']) };
   const many = Array.from({ length: count }, (_, n) => ({ ...one, path: `out/file-${n}` }));
-  const { stream, length } = await archiveOf('zip', many);
+  const { stream, length } = await archiveOf('zip', many, pause);
   const archive = join(folder, 'many.zip');
   await pipeline(stream, createWriteStream(archive));
   expect((await stat(archive)).size).toBe(length);
@@ -70,7 +71,7 @@ it.each([700, 1500])('a zip of %i files has the length that was told', async (co
 
 describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
   it('is unpacked to the same files by a common program', async () => {
-    const { stream, length } = await archiveOf(format, files);
+    const { stream, length } = await archiveOf(format, files, pause);
     const archive = join(folder, `all.${format}`);
     await pipeline(stream, createWriteStream(archive));
     if (length !== undefined) expect((await stat(archive)).size).toBe(length);
@@ -86,7 +87,7 @@ describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
 
   it('fails when a file has gone, rather than to leave it out', async () => {
     await rm(files[2]?.file ?? '');
-    const { stream } = await archiveOf(format, files);
+    const { stream } = await archiveOf(format, files, pause);
     await expect(pipeline(stream, createWriteStream(join(folder, 'half')))).rejects.toMatchObject({
       code: 'ENOENT',
     });
@@ -94,7 +95,7 @@ describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
 
   it('closes the file it reads when nobody wants the rest', async () => {
     const before = (await readdir('/proc/self/fd')).length;
-    const { stream } = await archiveOf(format, files);
+    const { stream } = await archiveOf(format, files, pause);
     for await (const _ of stream) break;
     expect(stream.destroyed).toBe(true);
     while ((await readdir('/proc/self/fd')).length > before)
@@ -102,7 +103,7 @@ describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
   });
 
   it('of no files is empty', async () => {
-    const { stream } = await archiveOf(format, []);
+    const { stream } = await archiveOf(format, [], pause);
     let bytes = 0;
     for await (const chunk of stream) bytes += (chunk as Buffer).length;
     expect(bytes).toBe(format === 'zip' ? 22 : 1024);
@@ -111,7 +112,7 @@ describe.each(ARCHIVE_FORMATS)('a %s of artifacts', (format) => {
 
 it('as tar ends with its error, and nothing else, when a content fails', async () => {
   const failing = files.map((file) => ({ ...file, open: () => Promise.reject(new Error('away')) }));
-  const { stream } = await archiveOf('tar', failing);
+  const { stream } = await archiveOf('tar', failing, pause);
   await new Promise((resolve) => {
     stream.once('close', resolve);
     stream.resume();

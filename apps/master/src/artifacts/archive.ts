@@ -3,12 +3,11 @@
  * grows with the number of files is the zip's table of contents. Whoever stops reading destroys the stream, and with it
  * the file that is open. Contents are stored as they are: most artifacts are compressed already.
  */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { setImmediate } from 'node:timers/promises';
-import { slices } from '@impgem/kit';
 import tar from 'tar-stream';
 import yazl from 'yazl';
+import type { Pause } from '../access/index.js';
 
 export const ARCHIVE_FORMATS = ['zip', 'tar'] as const;
 export type ArchiveFormat = (typeof ARCHIVE_FORMATS)[number];
@@ -20,16 +19,17 @@ export interface ArchivedFile {
   /** Permission bits, no set-uid or the like. */
   mode: number;
   time: Date;
-  /** Its content, from the first byte. */
-  open: () => Promise<Readable>;
+  /** Its content, from the first byte; whole when it is small. */
+  open: () => Promise<Readable | Buffer>;
 }
 
 /** `length` is known for a zip alone. */
 export async function archiveOf(
   format: ArchiveFormat,
   files: readonly ArchivedFile[],
+  pause: Pause,
 ): Promise<{ stream: Readable; length?: number }> {
-  return format === 'zip' ? zipOf(files) : { stream: tarOf(files) };
+  return format === 'zip' ? zipOf(files, pause) : { stream: tarOf(files, pause) };
 }
 
 /** What a file has in a zip's table of contents besides its name, at most. */
@@ -38,16 +38,13 @@ const RECORD_BYTES = 100;
 /** Files and archives of more than 4 GiB, and more than 65,535 files, are zip64. */
 async function zipOf(
   files: readonly ArchivedFile[],
+  pause: Pause,
 ): Promise<{ stream: Readable; length: number }> {
   const zip = new yazl.ZipFile();
   const stream = owned(zip.outputStream as Readable);
   let open: Readable | undefined;
   zip.on('error', (error: Error) => stream.destroy(error));
   stream.once('close', () => open?.destroy());
-  const pause = slices(
-    () => performance.now(),
-    () => setImmediate(),
-  );
   for (const { path, size, mode, time, open: opened } of files) {
     await pause();
     zip.addReadStreamLazy(
@@ -55,7 +52,9 @@ async function zipOf(
       { size, mode: 0o100_000 | mode, mtime: time, compress: false },
       (take) => {
         const give = async (): Promise<void> => {
-          open = await opened();
+          await pause();
+          const content = await opened();
+          open = content instanceof Readable ? content : Readable.from([content]);
           open.once('error', (error) => stream.destroy(error));
           if (stream.destroyed) open.destroy();
           else take(null, open);
@@ -72,19 +71,32 @@ async function zipOf(
   return { stream, length };
 }
 
-function tarOf(files: readonly ArchivedFile[]): Readable {
+function tarOf(files: readonly ArchivedFile[], pause: Pause): Readable {
   const pack = tar.pack();
   const stream = pack as unknown as Readable;
   const fill = async (): Promise<void> => {
     for (const { path, size, mode, time, open } of files) {
+      await pause();
       const content = await open();
-      const entry = owned(pack.entry({ name: path, size, mode, mtime: time, uid: 0, gid: 0 }));
-      await pipeline(content, entry);
+      const head = { name: path, size, mode, mtime: time, uid: 0, gid: 0 };
+      if (content instanceof Readable) await pipeline(content, owned(pack.entry(head)));
+      else await whole(pack, head, content);
     }
     pack.finalize();
   };
   fill().catch((error: unknown) => stream.destroy(error as Error));
   return owned(stream);
+}
+
+/** A small file at once. Resolves when the reader has room for more. */
+async function whole(
+  pack: tar.Pack,
+  head: Partial<tar.Header> & { name: string },
+  content: Buffer,
+): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    owned(pack.entry(head, content, (error) => (error ? reject(error) : resolve())));
+  });
 }
 
 /**

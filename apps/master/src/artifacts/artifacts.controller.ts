@@ -9,7 +9,7 @@ import { FarmError, mendedPath } from '@impgem/kit';
 import contentDisposition from 'content-disposition';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
-import { Requires } from '../access/index.js';
+import { BulkWork, Caller, Requires } from '../access/index.js';
 import { ApiPage, PageQuery, pageOf, Takes } from '../platform/index.js';
 import { archiveOf, type ArchiveFormat } from './archive.js';
 import { Artifacts } from './artifacts.js';
@@ -28,7 +28,10 @@ type RequestHeaders = Record<string, string | undefined>;
 @Controller('api/v1/builds/:id')
 @Requires('read')
 export class ArtifactsController {
-  constructor(private readonly artifacts: Artifacts) {}
+  constructor(
+    private readonly artifacts: Artifacts,
+    private readonly bulk: BulkWork,
+  ) {}
 
   @Get('artifacts')
   @ApiOperation({ summary: 'The artifacts of a build, in the order they came' })
@@ -53,10 +56,11 @@ export class ArtifactsController {
   })
   zip(
     @Param('id') id: string,
+    @Caller() caller: Caller,
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    return this.#archive('zip', id, request, reply);
+    return this.#archive('zip', id, caller, request, reply);
   }
 
   @Get('artifacts.tar')
@@ -68,19 +72,22 @@ export class ArtifactsController {
   })
   tar(
     @Param('id') id: string,
+    @Caller() caller: Caller,
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
-    return this.#archive('tar', id, request, reply);
+    return this.#archive('tar', id, caller, request, reply);
   }
 
   async #archive(
     format: ArchiveFormat,
     id: string,
+    caller: Caller,
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<void> {
-    const { name, files } = await this.artifacts.archived(buildId(id));
+    const pause = this.bulk.slices(caller);
+    const { name, files } = await this.artifacts.archived(buildId(id), pause);
     reply.headers({
       'content-type': format === 'zip' ? 'application/zip' : 'application/x-tar',
       'content-disposition': contentDisposition(`${name}.${format}`, { type: 'attachment' }),
@@ -91,7 +98,7 @@ export class ArtifactsController {
       await reply.send(Readable.from([]));
       return;
     }
-    const { stream, length } = await archiveOf(format, files);
+    const { stream, length } = await archiveOf(format, files, pause);
     if (length !== undefined) reply.header('content-length', String(length));
     await reply.send(stream);
   }

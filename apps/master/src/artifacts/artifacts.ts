@@ -1,10 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { setImmediate } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import type { Artifact } from '@impgem/client';
-import { FarmError, mendedPath, PathNames, quotedPath, slices } from '@impgem/kit';
+import { FarmError, mendedPath, PathNames, quotedPath } from '@impgem/kit';
+import type { Pause } from '../access/index.js';
 import { BlobStore, Database, MasterConfig } from '../platform/index.js';
 import type { ArchivedFile } from './archive.js';
 
@@ -41,16 +40,12 @@ export class Artifacts {
    * All that a build has so far, with a name for them together. A path that was stored before the rule for paths, and
    * that not every system takes, is mended: see `ArchiveNames`. Throws `not-found`.
    */
-  async archived(build: number): Promise<{ name: string; files: ArchivedFile[] }> {
+  async archived(build: number, pause: Pause): Promise<{ name: string; files: ArchivedFile[] }> {
     const [named] = await this.db.query<{ name: string }>(NAME, [build]);
     if (!named) throw new FarmError('not-found', `there is no build ${build}`);
     const files: ArchivedFile[] = [];
     const small = new SmallContents(this.db);
     const names = new ArchiveNames();
-    const pause = slices(
-      () => performance.now(),
-      () => setImmediate(),
-    );
     for (let after = -1; ;) {
       const rows = await this.db.query<Row & { small: boolean }>(LIST_SMALL, [build, after, PAGE]);
       for (const { number, path, size, mode, sha256, created_at: time, small: isSmall } of rows) {
@@ -103,7 +98,7 @@ class SmallContents {
   constructor(private readonly db: Database) {}
 
   /** Returns what opens it. */
-  add(sha256: string): () => Promise<Readable> {
+  add(sha256: string): () => Promise<Buffer> {
     const at = this.#order.push(sha256) - 1;
     return async () => {
       if (!this.#loaded.has(sha256)) {
@@ -113,7 +108,7 @@ class SmallContents {
       }
       const data = this.#loaded.get(sha256);
       if (!data) throw new Error(`the content ${sha256} is not there any more`);
-      return Readable.from(data.length > 0 ? [data] : []);
+      return data;
     };
   }
 }

@@ -88,6 +88,41 @@ describe('the live gateway', () => {
     expect((await once(socket, 'close'))[0]).toBe(1009);
   });
 
+  it('closes when too many requests come before their answers', async () => {
+    const { socket } = await hello(bearer(master.token));
+    const closed = once(socket, 'close');
+    for (let id = 0; id < 2 * master.config.limits.liveRequestsWaiting; id++)
+      socket.send(JSON.stringify({ type: 'subscribe', id: `${id}`, topic: 'events' }));
+    expect((await closed)[0]).toBe(1008);
+  });
+
+  it('is slow with a caller who asks too fast, on all sockets of it, and with nobody else', async () => {
+    const limits = { ...master.config.limits, liveRequestBurst: 2, liveRequestsPerSecond: 1e-6 };
+    const slow = await testMaster({ limits });
+    try {
+      const { token } = await slow.newToken(['read']);
+      const open = async (own: string) => {
+        const address = `${slow.url.replace('http', 'ws')}/api/v1/live`;
+        const socket = new WebSocket(address, { headers: bearer(own) });
+        await once(socket, 'message');
+        return socket;
+      };
+      const ask = (socket: WebSocket, id: string) => {
+        const answer = once(socket, 'message').then(([data]) => String(data));
+        socket.send(JSON.stringify({ type: 'subscribe', id, topic: 'events' }));
+        return answer;
+      };
+      const [first, second, other] = [await open(token), await open(token), await open(slow.token)];
+      for (const id of ['1', '2']) expect(await ask(first, id)).toContain('subscribed');
+      const third = ask(second, '3');
+      expect(await ask(other, '1')).toContain('subscribed');
+      expect(await Promise.race([third, ask(other, '2')])).toContain('"id":"2"');
+      for (const socket of [first, second, other]) socket.terminate();
+    } finally {
+      await slow.stop();
+    }
+  });
+
   it('carries events of what happens over REST', async () => {
     const { socket } = await hello(bearer(master.token));
     socket.send(JSON.stringify({ type: 'subscribe', id: 'e', topic: 'events' }));

@@ -16,15 +16,13 @@ import {
 } from '../platform/index.js';
 import { LiveHub } from './hub.js';
 import { LiveSession } from './session.js';
-import { FULL_BYTES, liveErrors, openSockets } from './viewer.js';
-
-/** Less than one message of a log would not keep a reader busy. */
-const LEAST_BYTES = 64 * 1024;
+import { LiveShares } from './shares.js';
+import { liveErrors, openSockets } from './viewer.js';
 
 const log = logger('live');
 const PING_MS = 20_000;
 /** A request is small; what is bigger is no request. */
-const MAX_REQUEST_BYTES = 16 * 1024;
+const MAX_REQUEST_BYTES = 4 * 1024;
 const GOING_AWAY = 1001;
 /** A policy violation, of RFC 6455: the token ended. */
 const REVOKED = 1008;
@@ -53,6 +51,7 @@ export class LiveGateway
     private readonly config: MasterConfig,
     private readonly hub: LiveHub,
     private readonly places: Places,
+    private readonly shares: LiveShares,
     private readonly throttle: TokenThrottle,
   ) {
     this.#trust = trustOf(config.trustProxy);
@@ -93,10 +92,8 @@ export class LiveGateway
       return;
     }
     const { limits } = this.config;
-    const session = new LiveSession(socket, caller, this.hub, limits, {
-      take: () => this.places.take('subscriptions', caller.tokenId),
-      fullBytes: () => shareOf(limits.liveWaitingBytes, this.#sessions.size),
-    });
+    const shares = this.shares.of(caller.tokenId, () => this.#sessions.size);
+    const session = new LiveSession(socket, caller, this.hub, limits, shares);
     this.#sessions.set(socket, session);
     openSockets.set(this.#sessions.size);
     // What was revoked between the upgrade and here, `#dropRevoked` has passed over.
@@ -148,9 +145,4 @@ export class LiveGateway
 
 function settle(work: Promise<void>): void {
   work.catch((err: unknown) => log.error({ err }, 'cannot look which live sockets may stay'));
-}
-
-/** Of bytes that all share; enough for a message, and no more than one socket needs. */
-function shareOf(bytes: number, sockets: number): number {
-  return Math.min(FULL_BYTES, Math.max(LEAST_BYTES, bytes / Math.max(1, sockets)));
 }

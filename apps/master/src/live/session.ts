@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PROBLEM_CODES, type LiveMessage, type ProblemCode } from '@impgem/client';
 import { FarmError } from '@impgem/kit';
 import type { RawData, WebSocket } from 'ws';
@@ -6,18 +7,10 @@ import { closeSocket, type Limits, logger, shielded } from '../platform/index.js
 import type { LiveHub } from './hub.js';
 import { parseRequest, type Request } from './requests.js';
 import type { Subscription } from './subscription.js';
-import { FULL_BYTES, liveErrors, Viewer } from './viewer.js';
+import { ALONE, type Shares } from './shares.js';
+import { liveErrors, Viewer } from './viewer.js';
 
 const log = logger('live');
-
-/** What one socket may have of what all share. */
-export interface Shares {
-  /** Takes the place of a subscription, and returns the function that gives it back. Throws when there is none. */
-  take(): () => void;
-  /** Bytes that may wait for a slow reader. */
-  fullBytes(): number;
-}
-const ALL: Shares = { take: () => () => undefined, fullBytes: () => FULL_BYTES };
 
 /** One live socket: takes requests one after the other, and keeps the subscriptions. */
 export class LiveSession {
@@ -33,9 +26,9 @@ export class LiveSession {
     readonly caller: Caller,
     private readonly hub: LiveHub,
     private readonly limits: Limits,
-    private readonly shares: Shares = ALL,
+    private readonly shares: Shares = ALONE,
   ) {
-    this.#viewer = new Viewer(socket, shares.fullBytes);
+    this.#viewer = new Viewer(socket, shares);
     socket.on(
       'message',
       shielded(socket, (data: RawData, binary: boolean) => this.#receive(data, binary)),
@@ -63,18 +56,27 @@ export class LiveSession {
 
   #receive(data: RawData, binary: boolean): void {
     if (this.socket.readyState !== this.socket.OPEN) return;
-    // Requests wait in order; while one is handled the socket is not read.
-    this.#waiting++;
+    // Requests wait in order; while one is handled the socket is not read. Some have come with the first.
+    if (++this.#waiting > this.limits.liveRequestsWaiting) {
+      this.close(1008, 'too many requests at once: wait for the answers');
+      return;
+    }
     this.socket.pause();
     this.#queue = this.#after(this.#queue, binary ? undefined : String(data));
   }
 
   async #after(earlier: Promise<void>, text: string | undefined): Promise<void> {
     await earlier;
+    const { closed } = this.#viewer;
     try {
+      const waitMs = closed.aborted ? 0 : this.shares.request();
+      if (waitMs > 0) await sleep(waitMs, undefined, { ref: false, signal: closed });
+      // Nobody is there any more who could be told.
+      if (closed.aborted) return;
       await this.#handle(text);
       if (--this.#waiting === 0) this.socket.resume();
     } catch (err) {
+      if (closed.aborted) return;
       // An answer that cannot be given costs this socket, and nobody else's.
       log.error({ err, actor: this.caller.actor }, 'an error of the master; a live socket is cut');
       this.socket.terminate();
@@ -113,13 +115,16 @@ export class LiveSession {
       throw new FarmError('too-many-requests', `a socket has at most ${most} subscriptions`);
     const begun = (after?: string) =>
       this.#say({ type: 'subscribed', id, ...(after === undefined ? {} : { after }) });
-    const leave = this.shares.take();
+    const leave = this.shares.subscribe();
     let subscription: Subscription<string> | Subscription<number>;
     try {
-      subscription =
-        request.topic === 'events'
-          ? await this.hub.followEvents(request, this.#viewer, begun)
-          : await this.hub.followLog(request, this.#viewer, begun);
+      subscription = await this.shares.read<typeof subscription>(
+        () =>
+          request.topic === 'events'
+            ? this.hub.followEvents(request, this.#viewer, begun)
+            : this.hub.followLog(request, this.#viewer, begun),
+        this.#viewer.closed,
+      );
     } catch (error) {
       leave();
       throw error;

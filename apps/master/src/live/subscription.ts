@@ -111,6 +111,7 @@ export class Subscription<Position> {
         await this.#kicked.promise;
         if (this.#failure) throw this.#failure.error;
       } catch (error) {
+        if (signal.aborted && error === signal.reason) return;
         // Only while the database is away; a bug is for the owner of `done`.
         if (!(error instanceof FarmError && error.code === 'database-unavailable')) throw error;
         await sleep(fullJitter(attempt++, RETRY), undefined, { signal }).catch(() => undefined);
@@ -125,25 +126,33 @@ export class Subscription<Position> {
     while (!this.#stop.signal.aborted) {
       await this.viewer.drained();
       if (this.#stop.signal.aborted) return;
-      history ??= await this.topic.history(this.position);
-      const batch = await history.read();
-      if (!this.#sendAll(batch)) {
-        // It waits with a position and not with what was read: of many that wait, that would be much.
-        history = undefined;
-        continue;
-      }
-      this.position = batch.end;
-      if (batch.finished) this.close();
-      else if (batch.exhausted && !this.viewer.full && this.topic.head.join(this, history)) return;
+      const read = await this.viewer.read(() => this.#readOn(history), this.#stop.signal);
+      history = read?.history;
+      if (read?.isAtEnd && !this.viewer.full && this.topic.head.join(this, read.history)) return;
     }
   }
 
+  /**
+   * Reads and sends a batch. Without an answer when the viewer has no room for all of it: then it waits with a position and
+   * not with what was read, which would be much when many wait.
+   */
+  async #readOn(before: History<Position> | undefined) {
+    await this.viewer.pause();
+    const history = before ?? (await this.topic.history(this.position));
+    const batch = await history.read();
+    if (!(await this.#sendAll(batch))) return undefined;
+    this.position = batch.end;
+    if (batch.finished) this.close();
+    return { history, isAtEnd: batch.exhausted && !batch.finished };
+  }
+
   /** False when the viewer has no room in between, or it is over. */
-  #sendAll({ pieces }: Batch<Position>): boolean {
+  async #sendAll({ pieces }: Batch<Position>): Promise<boolean> {
     for (const piece of pieces) {
       // The end is short, and half of it cannot be read again.
       if (this.#stop.signal.aborted || (this.viewer.full && !piece.final)) return false;
       this.#send(piece);
+      await this.viewer.pause();
     }
     return true;
   }

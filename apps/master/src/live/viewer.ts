@@ -1,16 +1,14 @@
 import { deferred } from '@impgem/kit';
 import { Counter, Gauge } from 'prom-client';
 import type { WebSocket } from 'ws';
+import type { Shares } from './shares.js';
 
-/** Unsent bytes above which a viewer is slow and nothing more is put on top, at the most. */
-export const FULL_BYTES = 1024 * 1024;
-/** With the share of that below which it is fed again. */
+/** With this part of its share of unsent bytes, or less, a viewer is fed again. */
 const DRAINED = 0.25;
 
 /**
- * One live connection, as those see it who write to it. What waits to be sent stays below FULL_BYTES and one
- * message for each of its subscriptions, since everyone asks `full` before writing. `fullBytes` tells the share of this
- * connection, where many are open.
+ * One live connection, as those see it who write to it. What waits to be sent stays below its share and one
+ * message for each of its subscriptions, since everyone asks `full` before writing.
  */
 export class Viewer {
   /** Aborted when the connection is over. */
@@ -19,7 +17,7 @@ export class Viewer {
 
   constructor(
     private readonly socket: WebSocket,
-    private readonly fullBytes: () => number = () => FULL_BYTES,
+    private readonly shares: Shares,
   ) {
     const over = new AbortController();
     this.closed = over.signal;
@@ -34,15 +32,25 @@ export class Viewer {
   }
 
   get full(): boolean {
-    return this.socket.bufferedAmount > this.fullBytes();
+    return this.socket.bufferedAmount > this.shares.fullBytes();
   }
 
   /** Sends a message; after the end of the connection it does nothing. */
   send(text: string): void {
     if (this.closed.aborted || this.socket.readyState !== this.socket.OPEN) return;
     this.socket.send(text, () => {
-      if (this.socket.bufferedAmount <= DRAINED * this.fullBytes()) this.#wake();
+      if (this.socket.bufferedAmount <= DRAINED * this.shares.fullBytes()) this.#wake();
     });
+  }
+
+  /** Runs what reads the database in the caller's turn. Rejects with the reason of `signal` when it aborts before. */
+  read<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    return this.shares.read(work, signal);
+  }
+
+  /** To be called between small parts of what is sent; await what it gives. */
+  pause(): Promise<void> | undefined {
+    return this.shares.pause();
   }
 
   /** Resolves when there is room again, or the connection is over. */

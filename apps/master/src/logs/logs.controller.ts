@@ -5,7 +5,7 @@ import { FarmError } from '@impgem/kit';
 import { STREAMS } from '@impgem/protocol';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import parseRange from 'range-parser';
-import { Requires } from '../access/index.js';
+import { BulkWork, Caller, Requires } from '../access/index.js';
 import { Takes } from '../platform/index.js';
 import { acceptsGzip } from './gzip-stream.js';
 import type { LineMatch } from './line-matcher.js';
@@ -30,6 +30,7 @@ export class LogsController {
   constructor(
     private readonly logs: Logs,
     private readonly searches: LogSearch,
+    private readonly bulk: BulkWork,
   ) {}
 
   @Get()
@@ -52,12 +53,15 @@ export class LogsController {
     @Param('index', ParseIntPipe) step: number,
     @Query() query: LogQuery,
     @Headers() headers: RequestHeaders,
+    @Caller() caller: Caller,
     @Req() request: FastifyRequest,
     @Res() reply: FastifyReply,
   ): Promise<void> {
     const log = refOf(build, step);
     const state = await this.logs.state(log);
     const answer = await this.#answer(log, state, query, headers);
+    // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
+    const body = request.method === 'HEAD' ? [] : this.bulk.paced(answer.body, caller);
     await reply
       .status(answer.status)
       .headers({
@@ -72,8 +76,7 @@ export class LogsController {
         ...sumsOf(state),
         ...answer.headers,
       })
-      // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
-      .send(Readable.from(request.method === 'HEAD' ? [] : answer.body, { objectMode: false }));
+      .send(Readable.from(body, { objectMode: false }));
   }
 
   @Get('search')

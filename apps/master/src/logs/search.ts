@@ -48,7 +48,7 @@ const THREADS = 2;
 const QUEUE = 16;
 
 /** An expression that eats memory ends its thread, not the master. */
-const MEMORY = { maxOldGenerationSizeMb: 256 };
+const MEMORY = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16 };
 
 export const THREAD = threadFile('search-thread', import.meta.url);
 

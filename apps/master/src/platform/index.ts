@@ -1,4 +1,5 @@
 export * from './config.js';
+export * from './limits.js';
 export * from './logging.js';
 export * from './nearest.js';
 export { Database, type Transaction, type Tx } from './database/database.js';

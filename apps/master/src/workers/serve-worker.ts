@@ -1,8 +1,8 @@
+import type { Rate } from '@impgem/kit';
 import type { CloseCode, Hello, MasterEvent, Refuse } from '@impgem/protocol';
 import type { ArtifactReceiver } from '../artifacts/index.js';
 import type { Journal } from '../journal/index.js';
 import type { Dispatcher } from '../scheduling/index.js';
-import type { FrameRateBounds } from './frame-rate.js';
 import type { WorkerSession } from './worker-session.js';
 
 /** What the machine is told after `hello`. */
@@ -13,7 +13,7 @@ export interface ServeWorker {
   readonly journal: Journal;
   readonly dispatcher: Dispatcher;
   readonly artifacts: ArtifactReceiver;
-  readonly frameRate: FrameRateBounds;
+  readonly frameRate: Rate;
   /** Decides on what the worker holds, after any older connection of it is out of the way. Never rejects. */
   greet(session: WorkerSession, hello: Hello): Promise<Greeting>;
   giveBack(session: WorkerSession, refuse: Refuse): void;

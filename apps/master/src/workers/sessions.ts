@@ -4,6 +4,7 @@ import {
   type OnApplicationShutdown,
 } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Rate } from '@impgem/kit';
 import { CLOSE, type CloseCode, type Hello, type Reason, type Refuse } from '@impgem/protocol';
 import { Counter, Gauge, register } from 'prom-client';
 import { Access } from '../access/index.js';
@@ -12,7 +13,6 @@ import { Events } from '../events/index.js';
 import { Journal } from '../journal/index.js';
 import { Database, isOutage, logger, MasterConfig, VERSION } from '../platform/index.js';
 import { Dispatcher, Leases } from '../scheduling/index.js';
-import type { FrameRateBounds } from './frame-rate.js';
 import { mayClaim } from './registration.js';
 import type { Greeting, ServeWorker } from './serve-worker.js';
 import {
@@ -109,8 +109,9 @@ export class Sessions implements ServeWorker, OnApplicationBootstrap, OnApplicat
 
   // ── ServeWorker ──
 
-  get frameRate(): FrameRateBounds {
-    return this.config.limits;
+  get frameRate(): Rate {
+    const { workerFramesPerSecond, workerFrameBurst } = this.config.limits;
+    return { perSecond: workerFramesPerSecond, burst: workerFrameBurst };
   }
 
   greet(session: WorkerSession, hello: Hello): Promise<Greeting> {

@@ -1,4 +1,4 @@
-import { FarmError } from '@impgem/kit';
+import { FarmError, TokenBucket } from '@impgem/kit';
 import {
   acceptWorker,
   CLOSE,
@@ -32,7 +32,6 @@ import {
 } from '../journal/index.js';
 import { closeSocket, isOutage, logger, shielded } from '../platform/index.js';
 import type { Assignment, Claimant, Taker } from '../scheduling/index.js';
-import { FrameRate } from './frame-rate.js';
 import type { ServeWorker } from './serve-worker.js';
 import { storable } from './storable.js';
 import type { WorkerIdentity } from './worker-rows.js';
@@ -68,7 +67,7 @@ export class WorkerSession implements JournalSource, Taker {
   /** The last one of this connection. */
   heartbeat: Heartbeat | undefined;
   readonly #artifacts = new Map<string, Line>();
-  readonly #rate: FrameRate;
+  readonly #rate: TokenBucket;
 
   constructor(
     private readonly socket: WebSocket,
@@ -77,7 +76,7 @@ export class WorkerSession implements JournalSource, Taker {
     limits: MasterLimits,
   ) {
     this.#state = acceptWorker(performance.now(), limits);
-    this.#rate = new FrameRate(serve.frameRate, performance.now());
+    this.#rate = new TokenBucket(serve.frameRate, performance.now());
     socket.on(
       'message',
       shielded(socket, (data: RawData, isBinary: boolean) => this.#receive(data, isBinary)),
@@ -258,7 +257,7 @@ export class WorkerSession implements JournalSource, Taker {
 
   /** Counts a frame. More of those that store nothing than a worker has reason to send are read more slowly. */
   #slowDown(): void {
-    const waitMs = this.#rate.count(performance.now());
+    const waitMs = this.#rate.take(performance.now());
     if (waitMs === 0 || this.#paused) return;
     this.#pause(true);
     setTimeout(() => this.drained(0), waitMs).unref();

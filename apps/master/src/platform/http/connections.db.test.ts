@@ -5,7 +5,7 @@ import type { FarmError } from '@impgem/kit';
 import { patient } from '@impgem/testkit';
 import { Access } from '../../access/index.js';
 import { Registration } from '../../workers/registration.js';
-import { LIMITS } from '../config.js';
+import { LIMITS } from '../limits.js';
 import { testMaster, type TestMaster } from '../../testing.js';
 
 let master: TestMaster;

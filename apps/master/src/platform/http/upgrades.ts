@@ -5,7 +5,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { STATUS_CODES } from 'node:http';
-import { FarmError } from '@impgem/kit';
+import { setImmediate } from 'node:timers/promises';
+import { FarmError, slices } from '@impgem/kit';
 import type { WebSocket, WebSocketServer } from 'ws';
 import { Counter } from 'prom-client';
 import { logger } from '../logging.js';
@@ -37,6 +38,9 @@ export interface UpgradeLimits {
 export class Upgrades {
   /** Those that are no WebSockets yet. */
   readonly #waiting = new Set<Duplex>();
+  /** Those that came since the last turn of the event loop. */
+  readonly #arrived: (() => void)[] = [];
+  #isHandling = false;
   #over = false;
 
   constructor(
@@ -57,11 +61,35 @@ export class Upgrades {
       this.#waiting.delete(socket);
     };
     socket.once('close', settled);
+    if (this.#waiting.size > this.limits.upgrades) {
+      limitHits.inc({ limit: 'upgrades' });
+      const why = 'too many upgrades wait; try again later';
+      this.#refuse(socket, new FarmError('overloaded', why));
+      return;
+    }
+    this.#arrived.push(() => {
+      if (!socket.destroyed) this.#open(request, socket, head, settled);
+    });
+    this.#handleArrived().catch((err: unknown) => log.error({ err }, 'cannot take upgrades'));
+  }
+
+  /** In slices: of a crowd that comes at once, everything else waits for a few only. */
+  async #handleArrived(): Promise<void> {
+    if (this.#isHandling) return;
+    this.#isHandling = true;
+    const pause = slices(
+      () => performance.now(),
+      () => setImmediate(),
+    );
+    for (let next = this.#arrived.shift(); next; next = this.#arrived.shift()) {
+      next();
+      await pause();
+    }
+    this.#isHandling = false;
+  }
+
+  #open(request: IncomingMessage, socket: Duplex, head: Buffer, settled: () => void): void {
     try {
-      if (this.#waiting.size > this.limits.upgrades) {
-        limitHits.inc({ limit: 'upgrades' });
-        throw new FarmError('overloaded', 'too many upgrades wait; try again later');
-      }
       const door = this.#doorOf(request);
       door.handleUpgrade(request, socket, head, (webSocket: WebSocket) => {
         settled();
