@@ -38,6 +38,13 @@ async function signIn(token: string): Promise<string> {
   return answer.headers.getSetCookie()[0]?.split(';')[0] ?? '';
 }
 
+/** Asks for events; resolves with what comes next. */
+async function ask(socket: WebSocket, id: string): Promise<string> {
+  const answer = once(socket, 'message');
+  socket.send(JSON.stringify({ type: 'subscribe', id, topic: 'events' }));
+  return String((await answer)[0]);
+}
+
 describe('the live gateway', () => {
   it('lets a token in', async () => {
     const { socket, hello: said } = await hello(bearer(master.token));
@@ -106,11 +113,6 @@ describe('the live gateway', () => {
         const socket = new WebSocket(address, { headers: bearer(own) });
         await once(socket, 'message');
         return socket;
-      };
-      const ask = (socket: WebSocket, id: string) => {
-        const answer = once(socket, 'message').then(([data]) => String(data));
-        socket.send(JSON.stringify({ type: 'subscribe', id, topic: 'events' }));
-        return answer;
       };
       const [first, second, other] = [await open(token), await open(token), await open(slow.token)];
       for (const id of ['1', '2']) expect(await ask(first, id)).toContain('subscribed');
