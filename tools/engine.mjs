@@ -138,9 +138,10 @@ export async function findEngine(dataDir) {
 /**
  * Starts `dockerd` with its own socket, data root, exec root, pid file and bridge. An engine whose starter was
  * killed is found by its pid file and taken over. The socket lies in /tmp when the data folder's path is too
- * long for one (108 bytes).
+ * long for one (108 bytes). `inside`: the words before its command that run it in a network of its own (`nsenter --net=…`); on
+ * the machine's it clears the tables of packets that another engine has made there.
  */
-export async function startEngine(dataDir) {
+export async function startEngine(dataDir, inside = []) {
   const dir = resolve(dataDir, 'docker');
   if (!isRoot())
     throw nothingFound('dockerd is installed but does not run, and only root may start it.');
@@ -167,9 +168,11 @@ export async function startEngine(dataDir) {
   const log = join(dir, 'dockerd.log');
   const fd = openSync(log, 'w');
   const own = ['--data-root', join(dir, 'data'), '--exec-root', join(runDir, 'exec')];
-  own.push('--pidfile', pidFile, '-H', host, await makeBridge(bridge));
+  own.push('--pidfile', pidFile, '-H', host);
+  if (inside.length === 0) own.push(await makeBridge(bridge));
+  const [file, ...args] = [...inside, onPath('dockerd'), ...own];
   // a session of its own, so that Ctrl-C reaches it through us, after the containers are gone
-  const child = spawn(onPath('dockerd'), own, { detached: true, stdio: ['ignore', fd, fd] });
+  const child = spawn(file, args, { detached: true, stdio: ['ignore', fd, fd] });
   closeSync(fd);
   child.on('error', () => {});
   child.unref();

@@ -2,6 +2,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually, testEngineHost } from '@impgem/testkit';
+import { NetworkSpace } from '../network-space.js';
 import { engineTools, imageTools } from './tools.js';
 
 const { startEngine, findEngine, engineVersion, ask, askJson, hasImage } = engineTools;
@@ -18,20 +19,28 @@ export class Engine {
     readonly host: string,
     private readonly dir: string,
     private end: () => Promise<void>,
-    readonly isOwn: boolean,
+    private readonly space: NetworkSpace | undefined,
   ) {}
 
   static async start(dir: string): Promise<Engine> {
-    const isOwn = process.getuid?.() === 0;
-    const { host, stop } = await (isOwn ? startEngine : findEngine)(dir);
-    const engine = new Engine(host, dir, stop, isOwn);
+    // Engines in one network clear each other's tables of packets.
+    const space = process.getuid?.() === 0 ? await NetworkSpace.make('engine') : undefined;
     try {
-      await engine.#fetchImage();
+      const { host, stop } = await (space ? startEngine(dir, space.inside) : findEngine(dir));
+      const engine = new Engine(host, dir, stop, space);
+      await engine.#fetchImage().catch(async (error: unknown) => {
+        await stop();
+        throw error;
+      });
       return engine;
     } catch (error) {
-      await engine.stop();
+      await space?.remove();
       throw error;
     }
+  }
+
+  get isOwn(): boolean {
+    return this.space !== undefined;
   }
 
   /** The commands that the steps of the build run now. */
@@ -62,12 +71,13 @@ export class Engine {
   /** Starts it again, if it does not run. */
   async revive(): Promise<void> {
     if (await engineVersion(this.host)) return;
-    const { stop } = await startEngine(this.dir);
+    const { stop } = await startEngine(this.dir, this.space?.inside);
     this.end = stop;
   }
 
   async stop(): Promise<void> {
     await this.end();
+    await this.space?.remove();
     // its last child may still be on the way
     await sleep(100);
   }

@@ -5,7 +5,10 @@ import type { IncomingMessage } from 'node:http';
 import { ROOT } from '../program.js';
 
 interface EngineTools {
-  startEngine(dataDir: string): Promise<{ host: string; stop(): Promise<void> }>;
+  startEngine(
+    dataDir: string,
+    inside?: readonly string[],
+  ): Promise<{ host: string; stop(): Promise<void> }>;
   findEngine(dataDir: string): Promise<{ host: string; stop(): Promise<void> }>;
   engineVersion(host: string): Promise<string | undefined>;
   hasImage(host: string, image: string): Promise<boolean>;
