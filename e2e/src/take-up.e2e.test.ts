@@ -179,11 +179,14 @@ async function untilStepEnded(build: number, worker: string): Promise<void> {
   const filters = {
     label: [`impgem.worker=${worker}`, `impgem.build=${build}`, 'impgem.role=step'],
   };
+  let seen = '';
   await eventually(
     async () => {
       const all = await engine.listContainers({ all: true, filters });
-      return all.length > 0 && all.every(({ State }) => State === 'exited');
+      seen = all.map(({ Names, State, Status }) => `${Names.join()} ${State} ${Status}`).join('\n');
+      // The next one may have been made and not started when the worker was killed, or it was held back because it wrote too fast.
+      return all.length > 0 && all.every(({ State }) => State !== 'running');
     },
-    { what: 'the end of the step' },
+    { what: 'the end of the step', saw: () => seen },
   );
 }

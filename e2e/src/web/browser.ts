@@ -16,6 +16,9 @@ const FLAGS = [
   '--disable-component-update',
 ];
 
+/** Chromium gives up what it is about to open when a network comes or goes, as those of builds do. */
+const NETWORK_CHANGED = 'net::ERR_NETWORK_CHANGED';
+
 /** What is waited for is a build's end at most. */
 const LIMIT_MS = patient(90_000);
 
@@ -36,7 +39,9 @@ export class Browser {
   ) {
     page.on('console', (message) => {
       const kind = message.type();
-      if (kind === 'error' || kind === 'warning') this.complaints.push(message.text());
+      const told = message.text();
+      if ((kind === 'error' || kind === 'warning') && !told.includes(NETWORK_CHANGED))
+        this.complaints.push(told);
     });
     page.on('pageerror', (error) => this.complaints.push(String(error)));
   }
@@ -55,6 +60,7 @@ export class Browser {
     });
     const page = context.pages()[0] ?? (await context.newPage());
     page.setDefaultTimeout(LIMIT_MS);
+    goAgain(page);
     return new Browser(context, page, folder);
   }
 
@@ -62,6 +68,20 @@ export class Browser {
     await this.context.close();
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+/** Opens an address again after a change of networks. */
+function goAgain(page: Page): void {
+  const goOnce = page.goto.bind(page);
+  page.goto = async (...where) => {
+    for (;;) {
+      try {
+        return await goOnce(...where);
+      } catch (error) {
+        if (!String(error).includes(NETWORK_CHANGED)) throw error;
+      }
+    }
+  };
 }
 
 /** Types the token into the sign-in form. */

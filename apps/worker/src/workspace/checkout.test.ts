@@ -18,6 +18,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { patient } from '@impgem/testkit';
 import tar from 'tar-stream';
 import { checkout } from './checkout.js';
 import type { CheckoutOptions } from './checkout.js';
@@ -268,7 +269,9 @@ describe('checkout', () => {
     const server = createServer((socket) => void sockets.add(socket));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const source = { git: `git://127.0.0.1:${(server.address() as AddressInfo).port}/x.git` };
-    await expect(checkout(options(undefined, { source, quietMs: 200 }))).rejects.toMatchObject({
+    await expect(
+      checkout(options(undefined, { source, quietMs: patient(2_000) })),
+    ).rejects.toMatchObject({
       code: 'source-unavailable',
       message: expect.stringContaining('silent'),
     });
