@@ -1,5 +1,4 @@
 /** A thread that searches what it is sent; started and ended by `search.ts`. */
-import { constants, setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { inflate } from './chunk.js';
 import { LineMatcher, type LineMatch, type SearchChunk, type SearchQuery } from './line-matcher.js';
@@ -37,9 +36,6 @@ const NEWLINE = 0x0a;
 const { query, limit, line } = workerData as SearchTask;
 const matcher = new LineMatcher(query, (number) => (line[0] = number));
 let wanted = limit;
-
-// When processors are scarce, all else comes first. Only on Linux is the priority the thread's own.
-if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_LOW);
 
 parentPort?.on('message', ({ chunks, data, from, end, last }: SearchBatch) => {
   let at = 0;
