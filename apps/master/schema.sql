@@ -44,7 +44,6 @@ CREATE TABLE build_requests (
   id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
   builder_id integer NOT NULL,
   farm_version integer NOT NULL,
-  definition jsonb NOT NULL,
   group_id integer NOT NULL,
   properties jsonb NOT NULL,
   reason text,
@@ -66,8 +65,7 @@ CREATE TABLE build_requests (
   CONSTRAINT build_requests_pkey PRIMARY KEY (id),
   CONSTRAINT build_requests_result_check CHECK ((result = ANY (ARRAY['cancelled'::text, 'retry'::text, 'exception'::text, 'failure'::text, 'warnings'::text, 'success'::text, 'skipped'::text]))),
   CONSTRAINT build_requests_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'claimed'::text, 'finished'::text]))),
-  CONSTRAINT build_requests_builder_id_fkey FOREIGN KEY (builder_id) REFERENCES builders(id),
-  CONSTRAINT build_requests_farm_version_fkey FOREIGN KEY (farm_version) REFERENCES farm_versions(version),
+  CONSTRAINT build_requests_builder_id_farm_version_fkey FOREIGN KEY (builder_id, farm_version) REFERENCES builder_versions(builder_id, farm_version),
   CONSTRAINT build_requests_group_id_fkey FOREIGN KEY (group_id) REFERENCES requirement_groups(id)
 ) WITH (fillfactor=80);
 CREATE INDEX build_requests_held_back ON public.build_requests USING btree (group_id, id) WHERE ((state = 'pending'::text) AND (held_back IS NOT NULL));
@@ -81,6 +79,15 @@ CREATE TABLE builder_numbers (
   CONSTRAINT builder_numbers_pkey PRIMARY KEY (builder_id),
   CONSTRAINT builder_numbers_builder_id_fkey FOREIGN KEY (builder_id) REFERENCES builders(id)
 ) WITH (fillfactor=20);
+
+CREATE TABLE builder_versions (
+  builder_id integer NOT NULL,
+  farm_version integer NOT NULL,
+  definition jsonb NOT NULL,
+  CONSTRAINT builder_versions_pkey PRIMARY KEY (builder_id, farm_version),
+  CONSTRAINT builder_versions_builder_id_fkey FOREIGN KEY (builder_id) REFERENCES builders(id),
+  CONSTRAINT builder_versions_farm_version_fkey FOREIGN KEY (farm_version) REFERENCES farm_versions(version)
+);
 
 CREATE TABLE builders (
   id integer NOT NULL GENERATED ALWAYS AS IDENTITY,

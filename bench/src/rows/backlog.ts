@@ -94,8 +94,8 @@ class Backlog {
 async function copies({ db }: BenchFarm, request: number, count: number): Promise<void> {
   await db.query(
     `INSERT INTO build_requests
-       (builder_id, farm_version, definition, group_id, properties, reason, priority, rank, submitted_by)
-     SELECT builder_id, farm_version, definition, group_id, properties, reason, priority, rank + n, submitted_by
+       (builder_id, farm_version, group_id, properties, reason, priority, rank, submitted_by)
+     SELECT builder_id, farm_version, group_id, properties, reason, priority, rank + n, submitted_by
      FROM build_requests CROSS JOIN generate_series(1, $2::int) n WHERE id = $1`,
     [request, count],
   );

@@ -22,7 +22,7 @@ const REMEMBERED = 1000;
 /**
  * The farm file and its builders. Each applied text is kept as a version; exactly the builders of the newest
  * version are active. A builder that is taken out keeps its row, its numbers and its builds, and comes back with
- * them. Requests carry their definition, so what waits or runs is not changed by a new version.
+ * them. Requests name their builder's version, so what waits or runs is not changed by a new one.
  */
 @Injectable()
 export class Builders {
@@ -186,11 +186,14 @@ const RETIRE = `
     UPDATE builders SET active = false WHERE active AND name <> ALL ($1::text[]) RETURNING name)
   SELECT coalesce(array_agg(name ORDER BY name), '{}') AS names FROM retired`;
 const UPSERT = `
-  INSERT INTO builders (name, definition, farm_version, position)
-  SELECT b->>'name', b->'definition', $2::int, n
-  FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(b, n)
-  ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, farm_version = excluded.farm_version,
-    position = excluded.position, active = true`;
+  WITH given AS (
+    INSERT INTO builders (name, definition, farm_version, position)
+    SELECT b->>'name', b->'definition', $2::int, n
+    FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS given(b, n)
+    ON CONFLICT (name) DO UPDATE SET definition = excluded.definition, farm_version = excluded.farm_version,
+      position = excluded.position, active = true
+    RETURNING id, farm_version, definition)
+  INSERT INTO builder_versions (builder_id, farm_version, definition) SELECT id, farm_version, definition FROM given`;
 const NUMBERS = `
   INSERT INTO builder_numbers (builder_id) SELECT id FROM builders
   WHERE active AND farm_version = $1 ON CONFLICT DO NOTHING`;

@@ -129,6 +129,30 @@ describe('a build request', () => {
 });
 
 describe('the queue', () => {
+  it('keeps no copy of a definition for each request', async () => {
+    const script = 'echo a script of some length\n'.repeat(3000);
+    const steps = [{ name: 's', run: script }];
+    const long = { builders: { long: { image: 'busybox:1.37', steps } } };
+    expect((await call('PUT', '/farm', { source: JSON.stringify(long) })).status).toBe(200);
+    const bytes = async () => {
+      const [row] = await master.database.query<{ n: number }>(
+        `SELECT sum(pg_column_size(r.*)) AS n FROM build_requests r`,
+      );
+      return row?.n ?? 0;
+    };
+    const before = await bytes();
+    const wishes = Array.from({ length: 500 }, () => ({ builder: 'long' }));
+    expect((await batch(wishes)).status).toBe(201);
+    expect((await bytes()) - before).toBeLessThan(500 * 1024);
+    const versions = await master.database.query(
+      `SELECT DISTINCT v.definition->'steps'->0->>'run' AS run FROM build_requests r
+       JOIN builder_versions v USING (builder_id, farm_version) JOIN builders b ON b.id = r.builder_id
+       WHERE b.name = 'long'`,
+    );
+    expect(versions).toEqual([{ run: script }]);
+    await call('PUT', '/farm', { source: FARM });
+  });
+
   it('is bounded, in all and for each caller, for one request and for many', async () => {
     const small = { pendingRequests: 6, pendingRequestsPerCaller: 4 };
     const farm = await testMaster({ limits: { ...LIMITS, ...small } });

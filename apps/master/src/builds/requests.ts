@@ -67,7 +67,7 @@ export class Requests {
     try {
       return await this.db.transaction(async (tx) => {
         const all: Submitted[] = [];
-        // Each has its definition with it: together they must not become too long for a statement.
+        // Each has its properties with it, defaults too: together they must not become too long for a statement.
         for (let at = 0; at < submissions.length; at += PER_STATEMENT)
           for (const one of await this.queue.submit(
             tx,
@@ -164,7 +164,7 @@ function resolve(builder: ActiveBuilder, wish: BuildWish, submittedBy: string) {
 
 /** Wishes that are checked in one turn of the event loop. */
 const PER_TURN = 20;
-/** Requests in a statement: a definition has up to half a megabyte. */
+/** Requests in a statement: the properties of one have up to a hundred KiB. */
 const PER_STATEMENT = 50;
 /** Problems of a batch that are told. */
 const MOST_PROBLEMS = 100;

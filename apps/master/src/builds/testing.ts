@@ -16,7 +16,9 @@ export async function seedFarm(db: Database): Promise<number> {
     WORKER.name,
   ]);
   const [row] = await db.query<{ id: number }>(
-    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1) RETURNING id`,
+    `WITH b AS (
+       INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1) RETURNING *)
+     INSERT INTO builder_versions SELECT id, farm_version, definition FROM b RETURNING builder_id AS id`,
   );
   return row?.id ?? 0;
 }
@@ -36,8 +38,8 @@ export class SeededBuild {
     const [row] = await db.query<{ id: number; request: number }>(
       `WITH r AS (
          INSERT INTO build_requests
-           (builder_id, farm_version, definition, group_id, properties, rank, submitted_by, state, epoch)
-         SELECT $1, farm_version, '{}', (SELECT min(id) FROM requirement_groups), '{}', 1, 't', 'claimed', 1
+           (builder_id, farm_version, group_id, properties, rank, submitted_by, state, epoch)
+         SELECT $1, farm_version, (SELECT min(id) FROM requirement_groups), '{}', 1, 't', 'claimed', 1
          FROM builders WHERE id = $1 RETURNING id
        ), b AS (
          INSERT INTO builds (builder_id, number, request_id, attempt, epoch, worker_id, plan, properties)

@@ -31,8 +31,10 @@ beforeAll(async () => {
 afterAll(() => master?.stop());
 beforeEach(async () => {
   const [row] = await query<{ id: number }>(
-    `INSERT INTO builders (name, definition, farm_version, position)
-     SELECT 'b' || count(*) + 1, '{}', 1, 1 FROM builders RETURNING id`,
+    `WITH b AS (
+       INSERT INTO builders (name, definition, farm_version, position)
+       SELECT 'b' || count(*) + 1, '{}', 1, 1 FROM builders RETURNING *)
+     INSERT INTO builder_versions SELECT id, farm_version, definition FROM b RETURNING builder_id AS id`,
   );
   builder = row?.id ?? 0;
   await query(`UPDATE builders SET definition = '{}'`);
@@ -170,9 +172,9 @@ describe('retention', () => {
       build.request,
     ]);
     const [cancelled] = await query<{ id: number }>(
-      `INSERT INTO build_requests (builder_id, farm_version, definition, group_id, properties, rank,
+      `INSERT INTO build_requests (builder_id, farm_version, group_id, properties, rank,
          submitted_by, state, result, finished_at)
-       SELECT $1, farm_version, '{}', group_id, '{}', 1, 't', 'finished', 'cancelled', now() - interval '2 days'
+       SELECT $1, farm_version, group_id, '{}', 1, 't', 'finished', 'cancelled', now() - interval '2 days'
        FROM build_requests LIMIT 1 RETURNING id`,
       [builder],
     );

@@ -176,6 +176,27 @@ describe('a worker that spoils its builds in seconds', () => {
     expect((await eventsOf(worker)).at(-1)).toMatchObject({ kind: 'worker.cleared' });
   });
 
+  it('is given nothing by a claim that waited for the greeting in which it had lost one', async () => {
+    const worker = await farm.worker('greets');
+    await spoil(worker, QUARANTINE_STRIKES - 1, { result: 'exception', reason: ENGINE });
+    await farm.pass(LONG);
+    await give(worker);
+    await farm.submit({ builder: 'next' });
+    const claims: Promise<Assignment[]>[] = [];
+    await farm.db.transaction(async (tx) => {
+      await farm.leases.resume(tx, worker, []);
+      claims.push(farm.claim(worker));
+      await until(async () => {
+        const [row] = await farm.db.query<{ n: number }>(
+          `SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+        );
+        return (row?.n ?? 0) > 0;
+      });
+    });
+    expect(await Promise.all(claims)).toEqual([[]]);
+    expect(await strikesOf(worker)).toBe(QUARANTINE_STRIKES);
+  });
+
   it.each<[string, End]>([
     ['the code fails', { result: 'failure', reason: { code: 'exit-code', message: 'exit 1' } }],
     [

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import type { Tx } from '../platform/index.js';
+import type { Transaction } from '../platform/index.js';
 import { claim, type Claimant } from './claim.js';
 import { TestFarm } from './testing.js';
 
@@ -28,7 +28,9 @@ beforeAll(async () => {
   farm = await TestFarm.open();
   worker = await farm.worker('busy', ['os=linux', 'arch=amd64']);
   await farm.db.query(
-    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1)`,
+    `WITH b AS (
+       INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{}', 1, 1) RETURNING *)
+     INSERT INTO builder_versions SELECT id, farm_version, definition FROM b`,
   );
   // Half of the groups need a label that nobody has, half can be served by the worker.
   await farm.db.query(
@@ -42,14 +44,14 @@ beforeAll(async () => {
        SELECT array_agg(id ORDER BY id) FILTER (WHERE 'gpu' = ANY(labels)) AS nobody,
               array_agg(id ORDER BY id) FILTER (WHERE NOT 'gpu' = ANY(labels)) AS served
        FROM requirement_groups)
-     INSERT INTO build_requests (builder_id, farm_version, definition, held_back, group_id, properties, rank, submitted_by)
-     SELECT 1, 1, '{}', CASE WHEN n > $1::int - 1900 THEN '{"another": {"times": 1, "until": 1e11}}'::jsonb END,
+     INSERT INTO build_requests (builder_id, farm_version, held_back, group_id, properties, rank, submitted_by)
+     SELECT 1, 1, CASE WHEN n > $1::int - 1900 THEN '{"another": {"times": 1, "until": 1e11}}'::jsonb END,
             CASE WHEN n <= $2::int THEN nobody[1 + n % cardinality(nobody)] ELSE served[1 + n % cardinality(served)] END,
             '{}', n, 't'
      FROM generate_series(1, $1::int) n CROSS JOIN sides`,
     [BACKLOG, FOR_NOBODY],
   );
-  await farm.db.query('ANALYZE build_requests, requirement_groups, builders');
+  await farm.db.query('ANALYZE build_requests, requirement_groups, builders, builder_versions');
 });
 afterAll(async () => farm?.close());
 
@@ -59,7 +61,8 @@ async function planOfPick(): Promise<PlanNode> {
   const undo = new Error('undo');
   await farm.db
     .transaction(async (tx) => {
-      const explaining: Tx = {
+      const explaining: Pick<Transaction, 'query' | 'send'> = {
+        send: (sql, params) => tx.send(sql, params),
         async query<Row extends object>(sql: string, params?: readonly unknown[]) {
           const explain = `EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) ${sql}`;
           const [row] = await tx.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(explain, params);

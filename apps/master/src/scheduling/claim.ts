@@ -65,6 +65,7 @@ export async function claim(
   worker: Claimant,
   limit: number,
 ): Promise<Claimed> {
+  tx.send(WITH_WORKER, [worker.id]);
   const rows = await tx.query<Picked | Nothing>(PICK, [
     worker.labels,
     worker.name,
@@ -150,6 +151,8 @@ function failUnrenderable(tx: Transaction, refused: readonly Unrenderable[]): Ne
 
 const heldUntil = `(r.held_back->($4::uuid)::text->>'until')::float8`;
 
+// A statement of its own: the next one sees all that a greeting which it waits for has written, a strike too.
+const WITH_WORKER = 'SELECT FROM workers WHERE id = $1::uuid FOR SHARE';
 // A request that this worker gave back is passed over for a while. There are few of those: a worker that gives many
 // back is given nothing for a while itself.
 const PICK = `
@@ -160,7 +163,6 @@ const PICK = `
       AND coalesce(s.until <= now(), true)
       AND NOT (coalesce(s.strikes, 0) >= $6::int AND EXISTS (
         SELECT 1 FROM leases l WHERE l.worker_id = $4::uuid AND l.lost_at IS NULL))
-    FOR SHARE OF w
   ), fit AS (
     SELECT g.id FROM requirement_groups g CROSS JOIN claimant
     WHERE g.labels <@ $1::text[] AND (g.workers = '{}' OR $2::text = ANY(g.workers))
@@ -181,8 +183,9 @@ const PICK = `
   ), claimed AS (
     UPDATE build_requests r SET state = 'claimed', epoch = r.epoch + 1
     FROM picked p JOIN numbered n ON n.builder_id = p.builder_id JOIN builders b ON b.id = p.builder_id
-    WHERE r.id = p.id
-    RETURNING r.id, nextval('builds_id_seq') AS build, r.builder_id, b.name AS builder, r.definition, r.properties,
+      JOIN builder_versions v ON v.builder_id = p.builder_id
+    WHERE r.id = p.id AND v.farm_version = r.farm_version
+    RETURNING r.id, nextval('builds_id_seq') AS build, r.builder_id, b.name AS builder, v.definition, r.properties,
       r.attempts, r.epoch, r.rank, n.last_number)
   SELECT c.*, (SELECT count(*) FROM heads) AS locked,
          EXISTS (SELECT 1 FROM worker_standings s

@@ -58,7 +58,6 @@ export class Queue {
         builder: builder.id,
         name,
         version: builder.farmVersion,
-        definition,
         group: await this.#group(tx, definition.labels, definition.workers),
         properties,
         priority,
@@ -143,16 +142,16 @@ const MAKE_GROUP = `
 const SUBMIT = `
   WITH wishes AS MATERIALIZED (
     SELECT nextval('build_requests_id_seq') AS id, w.* FROM jsonb_to_recordset($1::jsonb) AS w(
-      n int, builder int, name text, version int, definition jsonb, "group" int, properties jsonb, priority int,
+      n int, builder int, name text, version int, "group" int, properties jsonb, priority int,
       rank bigint, reason text, by text, infrastructure int, failure int, "lostAfterMs" bigint)
     JOIN builders b ON b.id = w.builder AND b.farm_version = w.version AND b.active
     ORDER BY w.n
   ), submitted AS (
     INSERT INTO build_requests
-      (id, builder_id, farm_version, definition, group_id, properties, reason, priority, rank, submitted_by,
+      (id, builder_id, farm_version, group_id, properties, reason, priority, rank, submitted_by,
        retry_infrastructure, retry_failure, lost_after_ms)
     OVERRIDING SYSTEM VALUE
-    SELECT id, builder, version, definition, "group", properties, reason, priority, rank, by,
+    SELECT id, builder, version, "group", properties, reason, priority, rank, by,
            infrastructure, failure, "lostAfterMs" FROM wishes
   ), told AS (
     ${insertEvents(`

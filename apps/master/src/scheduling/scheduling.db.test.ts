@@ -143,9 +143,11 @@ describe('a claim', () => {
   it('fails a request that cannot be rendered instead of standing in the way', async () => {
     const worker = await farm.worker('render');
     const bad = await farm.submit({ builder: 'bad' });
-    await farm.db.query(`UPDATE build_requests SET definition = '{"steps": 7}' WHERE id = $1`, [
-      bad,
-    ]);
+    await farm.db.query(
+      `UPDATE builder_versions v SET definition = '{"steps": 7}' FROM build_requests r
+       WHERE r.id = $1 AND v.builder_id = r.builder_id`,
+      [bad],
+    );
     const good = await farm.submit({ builder: 'good' });
     expect(await farm.claim(worker, 2)).toHaveLength(1);
     expect(await farm.request(bad)).toMatchObject({ state: 'finished', result: 'exception' });

@@ -90,8 +90,11 @@ export class TestFarm {
       ...(lostAfterMs === undefined ? {} : { lostAfterMs }),
     });
     const [row] = await this.db.query<{ id: number }>(
-      `INSERT INTO builders AS b (name, definition, farm_version, position) VALUES ($1, $2, 1, 0)
-       ON CONFLICT (name) DO UPDATE SET position = b.position RETURNING id`,
+      `WITH b AS (
+         INSERT INTO builders AS b (name, definition, farm_version, position) VALUES ($1, $2, 1, 0)
+         ON CONFLICT (name) DO UPDATE SET position = b.position RETURNING *)
+       INSERT INTO builder_versions AS v SELECT id, farm_version, $2 FROM b
+       ON CONFLICT (builder_id, farm_version) DO UPDATE SET definition = v.definition RETURNING builder_id AS id`,
       [builder, JSON.stringify(definition)],
     );
     const [submitted] = await this.queue.submit(this.db, [

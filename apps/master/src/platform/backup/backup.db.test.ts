@@ -38,7 +38,9 @@ beforeAll(async () => {
     `INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ('a: 1', 'x', 'me', '{b}')`,
   );
   await from.query(
-    `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{"a":[1]}', 1, 0)`,
+    `WITH b AS (
+       INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{"a":[1]}', 1, 0) RETURNING *)
+     INSERT INTO builder_versions SELECT id, farm_version, definition FROM b`,
   );
   await from.query(`INSERT INTO events (kind, builder) VALUES ('farm.applied', 'b')`);
   await from.query(`INSERT INTO requirement_groups (labels) VALUES ('{}')`);

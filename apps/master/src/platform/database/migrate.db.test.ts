@@ -96,6 +96,42 @@ describe('migrations', () => {
     await old.drop();
   });
 
+  it('keep the definitions of requests that wait, each in the version that it was asked for', async () => {
+    const old = await testDatabase({ empty: true });
+    const at = MIGRATIONS.findIndex(({ name }) => name.startsWith('BuilderVersions'));
+    const before = await migrationSource(old.url, MIGRATIONS.slice(0, at)).initialize();
+    await before.runMigrations();
+    for (const version of [1, 2])
+      await before.query(
+        `INSERT INTO farm_versions (source, sha256, applied_by, builders) VALUES ($1, $1, 't', '{b}')`,
+        [version],
+      );
+    await before.query(
+      `INSERT INTO builders (name, definition, farm_version, position) VALUES ('b', '{"of":2}', 2, 1)`,
+    );
+    await before.query(`INSERT INTO requirement_groups (labels) VALUES ('{}')`);
+    for (const version of [1, 2, 1])
+      await before.query(
+        `INSERT INTO build_requests (builder_id, farm_version, definition, group_id, properties, rank, submitted_by)
+         VALUES (1, $1, jsonb_build_object('of', $1::int), 1, '{}', 1, 't')`,
+        [version],
+      );
+    await before.destroy();
+    await migrateOnce(old.url);
+    const after = new Database({ url: old.url });
+    const rows = await after.query(
+      `SELECT r.id, v.definition FROM build_requests r JOIN builder_versions v USING (builder_id, farm_version)
+       ORDER BY r.id`,
+    );
+    expect(rows).toEqual([
+      { id: 1, definition: { of: 1 } },
+      { id: 2, definition: { of: 2 } },
+      { id: 3, definition: { of: 1 } },
+    ]);
+    await after.close();
+    await old.drop();
+  });
+
   it('refuse a database that a newer master migrated', async () => {
     await database.query(`INSERT INTO migrations (timestamp, name) VALUES (9, 'Later9')`);
     await expect(migrateOnce(test.url)).rejects.toMatchObject({

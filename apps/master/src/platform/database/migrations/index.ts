@@ -8,6 +8,7 @@ import { Spooled1764600000000 } from './1764600000000-spooled.js';
 import { Standings1764700000000 } from './1764700000000-standings.js';
 import { JournalUse1764800000000 } from './1764800000000-journal-use.js';
 import { WorkerNames1764900000000 } from './1764900000000-worker-names.js';
+import { BuilderVersions1765000000000 } from './1765000000000-builder-versions.js';
 
 /** All migrations, oldest first. */
 export const MIGRATIONS = [
@@ -21,4 +22,5 @@ export const MIGRATIONS = [
   Standings1764700000000,
   JournalUse1764800000000,
   WorkerNames1764900000000,
+  BuilderVersions1765000000000,
 ];
