@@ -368,6 +368,21 @@ describe("a worker's policy", () => {
       await expect(start).rejects.toMatchObject({ code: 'policy' });
     }));
 
+  it('limits the workspace where the engine can, and gives none where it cannot', () =>
+    under('workspace: 16777216', async (executor) => {
+      const workspace = await executor.createWorkspace({ build: 1, epoch: 1 }, 0).catch(String);
+      if (typeof workspace === 'string') {
+        expect(workspace).toContain('no quota support');
+        return;
+      }
+      const step = await executor.start(workspace, stage.spec('head -c 40000000 /dev/zero > big'), {
+        sink: () => {},
+        signal: new AbortController().signal,
+        launching: async () => {},
+      });
+      expect(await step.exited).toEqual({ exitCode: 1 });
+    }));
+
   it('takes the network away', () =>
     under('network: none', async (executor) => {
       const workspace = await executor.createWorkspace({ build: 1, epoch: 1 }, 0);

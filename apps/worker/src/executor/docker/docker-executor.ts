@@ -119,7 +119,11 @@ export class DockerExecutor implements Executor {
     const holding = policy.network === 'bridge' ? holders.take() : Promise.resolve(undefined);
     const [held, made, run] = await Promise.allSettled([
       holding,
-      engine.createVolume({ Name: volume, Labels: labelsOf(identity, 'workspace', attempt) }),
+      engine.createVolume({
+        Name: volume,
+        Labels: labelsOf(identity, 'workspace', attempt),
+        ...(policy.workspace !== undefined && { DriverOpts: { size: String(policy.workspace) } }),
+      }),
       runOf(engine),
     ]);
     const failed = [held, made, run].find((one) => one.status === 'rejected');

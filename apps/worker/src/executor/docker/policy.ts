@@ -84,6 +84,11 @@ export class Policy {
    * with pquota), which refuses steps otherwise. No limit when absent.
    */
   @IsOptional() @IsInt() @Min(16 * 1024 * 1024) disk?: number;
+  /**
+   * The most disk of a build's workspace, in bytes; for an engine that can limit its volumes (its data on xfs with pquota),
+   * which refuses builds otherwise. No limit when absent.
+   */
+  @IsOptional() @IsInt() @Min(16 * 1024 * 1024) workspace?: number;
   /** The most processes of a step. */
   @IsOptional() @IsInt() @IsPositive() pids?: number;
 }
@@ -109,6 +114,7 @@ const KEYS = [
   'memory',
   'cpus',
   'disk',
+  'workspace',
   'pids',
 ];
 
