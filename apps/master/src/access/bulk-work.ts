@@ -3,8 +3,8 @@ import { slices } from '@impgem/kit';
 import type { Caller } from './caller.js';
 import { FairQueue } from './fair-queue.js';
 
-/** As long as a slice (`slices` in kit), so that on a busy thread bulk work gets half of the time. */
-const REST_MS = 5;
+/** Twice as long as a slice (`slices` in kit): on a busy thread bulk work gets a third of the time. */
+const REST_MS = 10;
 const BUSY = 0.9;
 
 /** Called between small parts of long work: gives a promise to await when its slice is over. */

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { availableParallelism } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { RegExpSyntaxError, RegExpValidator } from '@eslint-community/regexpp';
@@ -42,8 +43,8 @@ const BATCH_BYTES = 1024 * 1024;
 const CHUNK_COST = 512;
 /** Sent and not answered yet: the next one is read while one is searched. */
 const AHEAD = 2;
-/** Threads at once in a master: one is left for everything else. */
-const THREADS = 2;
+/** Threads at once in a master: a processor is left for everything else. */
+const THREADS = Math.max(1, Math.min(2, availableParallelism() - 1));
 /** Searches that wait for a thread. */
 const QUEUE = 16;
 
