@@ -1,9 +1,9 @@
 import { expect, it } from '@jest/globals';
 import { BulkWork } from './bulk-work.js';
 
-async function* broken(): AsyncGenerator<number> {
-  yield 1;
-  yield 2;
+async function* broken(): AsyncGenerator<Uint8Array> {
+  yield Buffer.alloc(1_000_000, 1);
+  yield Buffer.alloc(1, 2);
   throw new Error('broken');
 }
 
@@ -46,8 +46,9 @@ it('runs one slice in each turn of the event loop, by callers in turn', async ()
 it('passes on what it paces, and the end of it', async () => {
   const seen: number[] = [];
   const read = async () => {
-    for await (const item of new BulkWork().paced(broken(), { tokenId: 'a' })) seen.push(item);
+    for await (const { length } of new BulkWork().paced(broken(), { tokenId: 'a' }))
+      seen.push(length);
   };
   await expect(read()).rejects.toThrow('broken');
-  expect(seen).toEqual([1, 2]);
+  expect(seen).toEqual([1_000_000, 1]);
 });

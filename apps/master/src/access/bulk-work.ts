@@ -6,6 +6,8 @@ import { FairQueue } from './fair-queue.js';
 /** Twice as long as a slice (`slices` in kit): on a busy thread bulk work gets a third of the time. */
 const REST_MS = 10;
 const BUSY = 0.9;
+/** Of a log: as much as is inflated and sent in a slice. */
+const SLICE_BYTES = 256 * 1024;
 
 /** Called between small parts of long work: gives a promise to await when its slice is over. */
 export type Pause = () => Promise<void> | undefined;
@@ -20,16 +22,33 @@ export class BulkWork {
   readonly #turns = new FairQueue(1, 1);
   #before = performance.eventLoopUtilization();
 
-  /** For one piece of work of this caller. */
-  slices({ tokenId }: Pick<Caller, 'tokenId'>): Pause {
+  /** For one piece of work of this caller that waits for little. */
+  slices(caller: Pick<Caller, 'tokenId'>): Pause {
     return slices(
       () => performance.now(),
-      async () => {
-        const end = await this.#turns.take(tokenId);
-        if (this.#isBusy()) setTimeout(end, REST_MS);
-        else setImmediate(end);
-      },
+      () => this.#turn(caller),
     );
+  }
+
+  /** The same bytes, made in slices. */
+  async *paced(
+    parts: AsyncIterable<Uint8Array>,
+    caller: Pick<Caller, 'tokenId'>,
+  ): AsyncGenerator<Uint8Array> {
+    let bytes = 0;
+    for await (const part of parts) {
+      yield part;
+      bytes += part.length;
+      if (bytes < SLICE_BYTES) continue;
+      bytes = 0;
+      await this.#turn(caller);
+    }
+  }
+
+  async #turn({ tokenId }: Pick<Caller, 'tokenId'>): Promise<void> {
+    const end = await this.#turns.take(tokenId);
+    if (this.#isBusy()) setTimeout(end, REST_MS);
+    else setImmediate(end);
   }
 
   /** Whether the thread has had next to no pause since the last slice. */
@@ -37,17 +56,5 @@ export class BulkWork {
     const { utilization } = performance.eventLoopUtilization(this.#before);
     this.#before = performance.eventLoopUtilization();
     return utilization > BUSY;
-  }
-
-  /** The same items, each made in a slice. */
-  async *paced<Item>(
-    items: AsyncIterable<Item>,
-    caller: Pick<Caller, 'tokenId'>,
-  ): AsyncGenerator<Item> {
-    const pause = this.slices(caller);
-    for await (const item of items) {
-      yield item;
-      await pause();
-    }
   }
 }

@@ -15,8 +15,8 @@ export interface Shares {
   request(): number;
   /** Runs what reads the database in the caller's turn. Rejects with the reason of `signal` when it aborts before. */
   read<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T>;
-  /** Between small parts of what is sent. */
-  pause: Pause;
+  /** For a batch that is sent: see `BulkWork`. */
+  slices(): Pause;
   /** Bytes that may wait for a slow reader. */
   fullBytes(): number;
 }
@@ -26,7 +26,7 @@ export const ALONE: Shares = {
   subscribe: () => () => undefined,
   request: () => 0,
   read: (work) => work(),
-  pause: () => undefined,
+  slices: () => () => undefined,
   fullBytes: () => FULL_BYTES,
 };
 
@@ -56,7 +56,7 @@ export class LiveShares {
       subscribe: () => this.places.take('subscriptions', tokenId),
       request: () => requests.take(performance.now()),
       read: (work, signal) => this.#reads.run(tokenId, work, signal),
-      pause: this.bulk.slices({ tokenId }),
+      slices: () => this.bulk.slices({ tokenId }),
       fullBytes: () =>
         Math.min(FULL_BYTES, Math.max(LEAST_BYTES, liveWaitingBytes / Math.max(1, sockets()))),
     };

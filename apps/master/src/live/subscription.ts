@@ -137,7 +137,6 @@ export class Subscription<Position> {
    * not with what was read, which would be much when many wait.
    */
   async #readOn(before: History<Position> | undefined) {
-    await this.viewer.pause();
     const history = before ?? (await this.topic.history(this.position));
     const batch = await history.read();
     if (!(await this.#sendAll(batch))) return undefined;
@@ -148,11 +147,12 @@ export class Subscription<Position> {
 
   /** False when the viewer has no room in between, or it is over. */
   async #sendAll({ pieces }: Batch<Position>): Promise<boolean> {
+    const pause = this.viewer.slices();
     for (const piece of pieces) {
       // The end is short, and half of it cannot be read again.
       if (this.#stop.signal.aborted || (this.viewer.full && !piece.final)) return false;
       this.#send(piece);
-      await this.viewer.pause();
+      await pause();
     }
     return true;
   }

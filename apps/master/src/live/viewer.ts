@@ -1,6 +1,7 @@
 import { deferred } from '@impgem/kit';
 import { Counter, Gauge } from 'prom-client';
 import type { WebSocket } from 'ws';
+import type { Pause } from '../access/index.js';
 import type { Shares } from './shares.js';
 
 /** With this part of its share of unsent bytes, or less, a viewer is fed again. */
@@ -48,9 +49,9 @@ export class Viewer {
     return this.shares.read(work, signal);
   }
 
-  /** To be called between small parts of what is sent; await what it gives. */
-  pause(): Promise<void> | undefined {
-    return this.shares.pause();
+  /** For a batch that is sent: what it gives is called between the parts. */
+  slices(): Pause {
+    return this.shares.slices();
   }
 
   /** Resolves when there is room again, or the connection is over. */

@@ -135,7 +135,7 @@ export const LIMITS: Limits = Object.freeze({
   bodies: 64,
   bodiesPerCaller: 16,
   liveConnections: 2000,
-  liveConnectionsPerCaller: 500,
+  liveConnectionsPerCaller: 600,
   liveSubscriptions: 64,
   liveSubscriptionsAtOnce: 10_000,
   liveSubscriptionsPerCaller: 1000,
