@@ -1,19 +1,16 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /**
  * The first schema. Hot tables (`leases`, `build_requests`, `log_chunks`, `events`) are written by hand-made SQL;
  * the others through TypeORM. Results and states are checked here too, so that no program can write another.
  */
-export class Initial1764000000000 implements MigrationInterface {
+export class Initial1764000000000 extends ForwardOnly {
   name = 'Initial1764000000000';
 
   async up(query: QueryRunner): Promise<void> {
     for (const statement of [...ACCESS, ...FARM, ...QUEUE, ...BUILDS, ...EVENTS])
       await query.query(statement);
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }
 

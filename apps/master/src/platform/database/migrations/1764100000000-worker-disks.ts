@@ -1,7 +1,8 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /** What heartbeats say of a worker's disks. */
-export class WorkerDisks1764100000000 implements MigrationInterface {
+export class WorkerDisks1764100000000 extends ForwardOnly {
   name = 'WorkerDisks1764100000000';
 
   async up(query: QueryRunner): Promise<void> {
@@ -11,9 +12,5 @@ export class WorkerDisks1764100000000 implements MigrationInterface {
         ADD COLUMN engine_disk_free bigint,
         ADD COLUMN engine_inodes_free bigint,
         ADD COLUMN low_disk text`);
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }

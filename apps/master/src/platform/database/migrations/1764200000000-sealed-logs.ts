@@ -1,18 +1,15 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /**
  * Chunks of logs lie in partitions, one for each day on which they came in, that go away as a whole once every log
  * in them is sealed: into `sealed_logs` when it is small, else into a file that this table names.
  */
-export class SealedLogs1764200000000 implements MigrationInterface {
+export class SealedLogs1764200000000 extends ForwardOnly {
   name = 'SealedLogs1764200000000';
 
   async up(query: QueryRunner): Promise<void> {
     for (const statement of [...PARTITIONED, ...SEALED]) await query.query(statement);
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }
 

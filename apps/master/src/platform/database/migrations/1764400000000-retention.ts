@@ -1,11 +1,12 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /**
  * Up to which build of each builder logs and artifacts were removed; a log that was removed keeps its row in
  * `sealed_logs`, with nothing in it. The indexes find what a removed build leaves: who else has its content, events
  * and requests that never had a build.
  */
-export class Retention1764400000000 implements MigrationInterface {
+export class Retention1764400000000 extends ForwardOnly {
   name = 'Retention1764400000000';
 
   async up(query: QueryRunner): Promise<void> {
@@ -27,9 +28,5 @@ export class Retention1764400000000 implements MigrationInterface {
       `CREATE INDEX build_requests_unbuilt ON build_requests (builder_id, id)
        WHERE state = 'finished' AND attempts = 0`,
     );
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }

@@ -1,11 +1,12 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /**
  * Brakes on workers that take builds and spoil them: refusals are counted, a request remembers which workers are not
  * to have it again yet, each worker's strikes in a row stand in a table of their own (its row is locked before those of
  * leases, these after them), and a lease knows when its build should be over.
  */
-export class Standings1764700000000 implements MigrationInterface {
+export class Standings1764700000000 extends ForwardOnly {
   name = 'Standings1764700000000';
 
   async up(query: QueryRunner): Promise<void> {
@@ -29,9 +30,5 @@ export class Standings1764700000000 implements MigrationInterface {
       `UPDATE leases l SET due_at = l.granted_at + (b.plan->>'timeoutMs')::float8 * interval '1 millisecond'
        FROM builds b WHERE b.id = l.build_id`,
     );
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }

@@ -1,7 +1,8 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /** What an attempt has made the farm store, so that it is bounded whichever master takes its records. */
-export class JournalUse1764800000000 implements MigrationInterface {
+export class JournalUse1764800000000 extends ForwardOnly {
   name = 'JournalUse1764800000000';
 
   async up(query: QueryRunner): Promise<void> {
@@ -11,9 +12,5 @@ export class JournalUse1764800000000 implements MigrationInterface {
         ADD COLUMN properties integer NOT NULL DEFAULT 0,
         ADD COLUMN property_bytes integer NOT NULL DEFAULT 0,
         ADD COLUMN log_stored bigint NOT NULL DEFAULT 0`);
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }

@@ -1,10 +1,11 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { QueryRunner } from 'typeorm';
+import { ForwardOnly } from './forward-only.js';
 
 /**
  * A builder's definition once for each version of the farm file, where each request had a copy of its own: of half a megabyte,
  * with 500 requests in one call.
  */
-export class BuilderVersions1765000000000 implements MigrationInterface {
+export class BuilderVersions1765000000000 extends ForwardOnly {
   name = 'BuilderVersions1765000000000';
 
   async up(query: QueryRunner): Promise<void> {
@@ -30,9 +31,5 @@ export class BuilderVersions1765000000000 implements MigrationInterface {
          DROP CONSTRAINT build_requests_farm_version_fkey,
          ADD FOREIGN KEY (builder_id, farm_version) REFERENCES builder_versions`,
     );
-  }
-
-  async down(): Promise<void> {
-    throw new Error('migrations go forward only; restore a backup to go back');
   }
 }
