@@ -42,7 +42,8 @@ interface UnderWay {
 
 /**
  * In front of every route, before anything of a body is read: who it is, whether that caller may, and whether there is a
- * place. Those that read, and are answered at once, take turns by caller. What is under way ends when the caller's token is revoked or has expired.
+ * place. Those that read, and are answered at once, take turns by caller. What is under way ends when the caller's token is
+ * revoked or has expired.
  */
 @Injectable()
 export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
@@ -118,16 +119,19 @@ export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplication
     const { takes } = request.routeOptions.config as RouteRules;
     if (!caller || takes !== undefined || !READS.has(request.method)) return;
     const gone = new AbortController();
-    const onClose = () => gone.abort(new FarmError('invalid-request', 'the caller is gone'));
-    if (raw.destroyed) onClose();
-    raw.once('close', onClose);
+    const leave = () => gone.abort(callerIsGone());
+    if (raw.destroyed) leave();
+    raw.once('close', leave);
     request.endTurn = await this.#reads.take(caller.tokenId, gone.signal);
+    raw.off('close', leave);
+    // It may have hung up while its turn came.
+    if (raw.destroyed) request.endTurn();
     raw.once('close', request.endTurn);
   }
 
   #take(kinds: readonly PlaceKind[], { tokenId }: Caller, reply: FastifyReply): void {
     // Who has hung up by now needs no place, and would not give it back.
-    if (reply.raw.destroyed) throw new FarmError('invalid-request', 'the caller is gone');
+    if (reply.raw.destroyed) throw callerIsGone();
     for (const kind of kinds) reply.raw.once('close', this.places.take(kind, tokenId));
   }
 
@@ -145,6 +149,8 @@ export class Door implements OnModuleInit, OnApplicationBootstrap, OnApplication
     }
   }
 }
+
+const callerIsGone = () => new FarmError('invalid-request', 'the caller is gone');
 
 function isLarge({ headers }: FastifyRequest): boolean {
   const { 'content-length': length = '0', 'transfer-encoding': coding } = headers;

@@ -69,10 +69,10 @@ export class LiveSession {
     await earlier;
     const { closed } = this.#viewer;
     try {
-      const waitMs = closed.aborted ? 0 : this.shares.request();
-      if (waitMs > 0) await sleep(waitMs, undefined, { ref: false, signal: closed });
       // Nobody is there any more who could be told.
       if (closed.aborted) return;
+      const waitMs = this.shares.request();
+      if (waitMs > 0) await sleep(waitMs, undefined, { ref: false, signal: closed });
       await this.#handle(text);
       if (--this.#waiting === 0) this.socket.resume();
     } catch (err) {

@@ -126,7 +126,7 @@ export class Subscription<Position> {
     while (!this.#stop.signal.aborted) {
       await this.viewer.drained();
       if (this.#stop.signal.aborted) return;
-      const read = await this.viewer.read(() => this.#readOn(history), this.#stop.signal);
+      const read = await this.viewer.shares.read(() => this.#readOn(history), this.#stop.signal);
       history = read?.history;
       if (read?.isAtEnd && !this.viewer.full && this.topic.head.join(this, read.history)) return;
     }
@@ -147,7 +147,7 @@ export class Subscription<Position> {
 
   /** False when the viewer has no room in between, or it is over. */
   async #sendAll({ pieces }: Batch<Position>): Promise<boolean> {
-    const pause = this.viewer.slices();
+    const pause = this.viewer.shares.slices();
     for (const piece of pieces) {
       // The end is short, and half of it cannot be read again.
       if (this.#stop.signal.aborted || (this.viewer.full && !piece.final)) return false;

@@ -1,7 +1,6 @@
 import { deferred } from '@impgem/kit';
 import { Counter, Gauge } from 'prom-client';
 import type { WebSocket } from 'ws';
-import type { Pause } from '../access/index.js';
 import type { Shares } from './shares.js';
 
 /** With this part of its share of unsent bytes, or less, a viewer is fed again. */
@@ -18,7 +17,7 @@ export class Viewer {
 
   constructor(
     private readonly socket: WebSocket,
-    private readonly shares: Shares,
+    readonly shares: Shares,
   ) {
     const over = new AbortController();
     this.closed = over.signal;
@@ -42,16 +41,6 @@ export class Viewer {
     this.socket.send(text, () => {
       if (this.socket.bufferedAmount <= DRAINED * this.shares.fullBytes()) this.#wake();
     });
-  }
-
-  /** Runs what reads the database in the caller's turn. Rejects with the reason of `signal` when it aborts before. */
-  read<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    return this.shares.read(work, signal);
-  }
-
-  /** For a batch that is sent: what it gives is called between the parts. */
-  slices(): Pause {
-    return this.shares.slices();
   }
 
   /** Resolves when there is room again, or the connection is over. */

@@ -81,11 +81,14 @@ export class Upgrades {
       () => performance.now(),
       () => setImmediate(),
     );
-    for (let next = this.#arrived.shift(); next; next = this.#arrived.shift()) {
-      next();
-      await pause();
+    try {
+      for (let next = this.#arrived.shift(); next; next = this.#arrived.shift()) {
+        next();
+        await pause();
+      }
+    } finally {
+      this.#isHandling = false;
     }
-    this.#isHandling = false;
   }
 
   #open(request: IncomingMessage, socket: Duplex, head: Buffer, settled: () => void): void {
