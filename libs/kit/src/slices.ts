@@ -1,6 +1,9 @@
 /** How long a loop may keep everything else waiting, in milliseconds. */
 const SLICE_MS = 5;
 
+/** Called between small parts of long work: gives a promise to await when its slice is over. */
+export type Pause = () => Promise<void> | undefined;
+
 /**
  * For loops over data that somebody else chose the amount of: called at each turn of the loop, it gives a promise to
  * await when the loop has had its share of time, so that timers and sockets get theirs.
@@ -9,10 +12,7 @@ const SLICE_MS = 5;
  *     for (const item of items) {
  *       await pause();
  */
-export function slices(
-  now: () => number,
-  turn: () => Promise<unknown>,
-): () => Promise<void> | undefined {
+export function slices(now: () => number, turn: () => Promise<unknown>): Pause {
   let until = now() + SLICE_MS;
   const pause = async (): Promise<void> => {
     await turn();
@@ -25,7 +25,7 @@ export function slices(
 export async function sortedInSlices<Item>(
   items: readonly Item[],
   before: (a: Item, b: Item) => boolean,
-  pause: () => Promise<void> | undefined,
+  pause: Pause,
 ): Promise<Item[]> {
   const order = (a: Item, b: Item): number => (before(a, b) ? -1 : before(b, a) ? 1 : 0);
   let from: Item[] = [];

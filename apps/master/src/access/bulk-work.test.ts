@@ -27,7 +27,7 @@ it('runs one slice in each turn of the event loop, by callers in turn', async ()
   };
   setImmediate(count);
   const busy = async (caller: string, name: string): Promise<void> => {
-    const pause = bulk.slices({ tokenId: caller });
+    const pause = bulk.slices(caller);
     work();
     for (let slice = 0; slice < 3; slice++) {
       await pause();
@@ -46,8 +46,7 @@ it('runs one slice in each turn of the event loop, by callers in turn', async ()
 it('passes on what it paces, and the end of it', async () => {
   const seen: number[] = [];
   const read = async () => {
-    for await (const { length } of new BulkWork().paced(broken(), { tokenId: 'a' }))
-      seen.push(length);
+    for await (const { length } of new BulkWork().paced(broken(), 'a')) seen.push(length);
   };
   await expect(read()).rejects.toThrow('broken');
   expect(seen).toEqual([1_000_000, 1]);

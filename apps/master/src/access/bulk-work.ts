@@ -1,6 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { slices } from '@impgem/kit';
-import type { Caller } from './caller.js';
+import { type Pause, slices } from '@impgem/kit';
 import { FairQueue } from './fair-queue.js';
 
 /** Twice as long as a slice (`slices` in kit): on a busy thread bulk work gets a third of the time. */
@@ -8,9 +7,6 @@ const REST_MS = 10;
 const BUSY = 0.9;
 /** Of a log: as much as is inflated and sent in a slice. */
 const SLICE_BYTES = 256 * 1024;
-
-/** Called between small parts of long work: gives a promise to await when its slice is over. */
-export type Pause = () => Promise<void> | undefined;
 
 /**
  * What takes long on the main thread, since somebody asked for much: logs, archives, the history of live sockets. It is done
@@ -22,30 +18,27 @@ export class BulkWork {
   readonly #turns = new FairQueue(1, 1);
   #before = performance.eventLoopUtilization();
 
-  /** For one piece of work of this caller that waits for little. */
-  slices(caller: Pick<Caller, 'tokenId'>): Pause {
+  /** For one piece of work of this token's that waits for little. */
+  slices(tokenId: string): Pause {
     return slices(
       () => performance.now(),
-      () => this.#turn(caller),
+      () => this.#turn(tokenId),
     );
   }
 
   /** The same bytes, made in slices. */
-  async *paced(
-    parts: AsyncIterable<Uint8Array>,
-    caller: Pick<Caller, 'tokenId'>,
-  ): AsyncGenerator<Uint8Array> {
+  async *paced(parts: AsyncIterable<Uint8Array>, tokenId: string): AsyncGenerator<Uint8Array> {
     let bytes = 0;
     for await (const part of parts) {
       yield part;
       bytes += part.length;
       if (bytes < SLICE_BYTES) continue;
       bytes = 0;
-      await this.#turn(caller);
+      await this.#turn(tokenId);
     }
   }
 
-  async #turn({ tokenId }: Pick<Caller, 'tokenId'>): Promise<void> {
+  async #turn(tokenId: string): Promise<void> {
     const end = await this.#turns.take(tokenId);
     if (this.#isBusy()) setTimeout(end, REST_MS);
     else setImmediate(end);

@@ -1,7 +1,7 @@
 export { Access } from './access.js';
 export { AccessModule } from './access.module.js';
 export { Audit, insertAudit } from './audit.js';
-export { BulkWork, type Pause } from './bulk-work.js';
+export { BulkWork } from './bulk-work.js';
 export { Caller } from './caller.js';
 export { FairQueue } from './fair-queue.js';
 export { Places } from './places.js';

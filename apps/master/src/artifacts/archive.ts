@@ -7,7 +7,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tar from 'tar-stream';
 import yazl from 'yazl';
-import type { Pause } from '../access/index.js';
+import type { Pause } from '@impgem/kit';
 
 export const ARCHIVE_FORMATS = ['zip', 'tar'] as const;
 export type ArchiveFormat = (typeof ARCHIVE_FORMATS)[number];

@@ -86,7 +86,7 @@ export class ArtifactsController {
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<void> {
-    const pause = this.bulk.slices(caller);
+    const pause = this.bulk.slices(caller.tokenId);
     const { name, files } = await this.artifacts.archived(buildId(id), pause);
     reply.headers({
       'content-type': format === 'zip' ? 'application/zip' : 'application/x-tar',

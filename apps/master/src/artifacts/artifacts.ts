@@ -2,8 +2,7 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { Injectable } from '@nestjs/common';
 import type { Artifact } from '@impgem/client';
-import { FarmError, mendedPath, PathNames, quotedPath } from '@impgem/kit';
-import type { Pause } from '../access/index.js';
+import { FarmError, mendedPath, PathNames, type Pause, quotedPath } from '@impgem/kit';
 import { BlobStore, Database, MasterConfig } from '../platform/index.js';
 import type { ArchivedFile } from './archive.js';
 

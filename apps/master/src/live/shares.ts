@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
-import { TokenBucket } from '@impgem/kit';
-import { BulkWork, FairQueue, type Pause, Places } from '../access/index.js';
+import { type Pause, TokenBucket } from '@impgem/kit';
+import { BulkWork, FairQueue, Places } from '../access/index.js';
 import { MasterConfig } from '../platform/index.js';
 
 /** Messages that wait for one socket, in bytes: less than one of a log would not keep a reader busy; more is never needed. */
@@ -56,7 +56,7 @@ export class LiveShares {
       subscribe: () => this.places.take('subscriptions', tokenId),
       request: () => requests.take(performance.now()),
       read: (work, signal) => this.#reads.run(tokenId, work, signal),
-      slices: () => this.bulk.slices({ tokenId }),
+      slices: () => this.bulk.slices(tokenId),
       fullBytes: () =>
         Math.min(FULL_BYTES, Math.max(LEAST_BYTES, liveWaitingBytes / Math.max(1, sockets()))),
     };

@@ -61,7 +61,7 @@ export class LogsController {
     const state = await this.logs.state(log);
     const answer = await this.#answer(log, state, query, headers);
     // For HEAD a stream with nothing in it: the framework would read all of it to throw it away.
-    const body = request.method === 'HEAD' ? [] : this.bulk.paced(answer.body, caller);
+    const body = request.method === 'HEAD' ? [] : this.bulk.paced(answer.body, caller.tokenId);
     await reply
       .status(answer.status)
       .headers({
