@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { AuditEntry, Page, Problem, Session, Token } from '@impgem/client';
 import { eventually } from '@impgem/testkit';
+import { lockWaits } from '../scheduling/testing.js';
 import { testMaster, type CallOptions, type TestMaster } from '../testing.js';
 
 let master: TestMaster;
@@ -226,13 +227,7 @@ describe('those who read', () => {
     const limits = { ...master.config.limits, readsAtOnce: 2, readsAtOncePerCaller: 1 };
     const farm = await testMaster({ limits });
     const { token } = await farm.newToken(['read']);
-    const locks = async () => {
-      const [row] = await farm.database.query<{ n: number }>(
-        `SELECT count(*) AS n FROM pg_stat_activity
-         WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-      );
-      return row?.n;
-    };
+    const locks = () => lockWaits(farm.database);
     const many = Array.from({ length: 20 }, () => '/api/v1/events');
     let answers: Promise<Response[]> | undefined;
     try {

@@ -4,7 +4,7 @@ import { constants, crc32, deflateRawSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import type { BuildEvent, JournalEvent, LogFrame } from '@impgem/protocol';
 import type { Claimant } from '../scheduling/index.js';
-import { TestFarm, until } from '../scheduling/testing.js';
+import { TestFarm, lockWaits, until } from '../scheduling/testing.js';
 import { commitBatch } from './commit.js';
 import { DataDisk, LIMITS, MasterConfig, withConfig } from '../platform/index.js';
 import { Journal } from './journal.js';
@@ -139,12 +139,7 @@ describe('the journal', () => {
       const record = source.frame(1, 'hello');
       await commitBatch(tx, farm.events, [{ workerId, record, checked: { newlines: 0 } }]);
       source.chunk(2, ' world', 5);
-      await until(async () => {
-        const waiting = await farm.db.query(
-          `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-        );
-        return waiting.length > 0;
-      });
+      await until(async () => (await lockWaits(farm.db)) > 0);
     });
     expect(await source.settled()).toEqual([source.ref('committed', 2)]);
     expect(await chunks(source.build)).toMatchObject([{ offset: 0 }, { offset: 5 }]);

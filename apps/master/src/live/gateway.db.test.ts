@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { WebSocket } from 'ws';
+import { lockWaits, until } from '../scheduling/testing.js';
 import { type TestMaster, testMaster } from '../testing.js';
 
 let master: TestMaster;
@@ -164,11 +165,7 @@ describe('the live gateway', () => {
         socket.on('unexpected-response', () => resolve(401));
         socket.on('close', resolve);
         // Asked over another connection: within a transaction this view stands still.
-        for (let waiting = 0; waiting === 0;)
-          [{ waiting }] = (await master.database.query(
-            `SELECT count(*) AS waiting FROM pg_stat_activity
-             WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-          )) as [{ waiting: number }];
+        await until(async () => (await lockWaits(master.database)) > 0);
         await tx.query('NOTIFY access');
       });
       revoked.catch(reject);

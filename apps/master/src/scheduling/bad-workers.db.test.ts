@@ -10,7 +10,7 @@ import {
 import { commitBatch } from '../journal/commit.js';
 import type { Assignment, Claimant } from './claim.js';
 import type { Taker } from './dispatcher.js';
-import { BUILD_TIMEOUT_MS, TestFarm, until } from './testing.js';
+import { BUILD_TIMEOUT_MS, TestFarm, lockWaits, until } from './testing.js';
 
 let farm: TestFarm;
 beforeAll(async () => {
@@ -186,12 +186,7 @@ describe('a worker that spoils its builds in seconds', () => {
     await farm.db.transaction(async (tx) => {
       await farm.leases.resume(tx, worker, []);
       claims.push(farm.claim(worker));
-      await until(async () => {
-        const [row] = await farm.db.query<{ n: number }>(
-          `SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-        );
-        return (row?.n ?? 0) > 0;
-      });
+      await until(async () => (await lockWaits(farm.db)) > 0);
     });
     expect(await Promise.all(claims)).toEqual([[]]);
     expect(await strikesOf(worker)).toBe(QUARANTINE_STRIKES);

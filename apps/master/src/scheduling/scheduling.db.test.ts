@@ -7,7 +7,7 @@ import { markConnected } from '../workers/worker-rows.js';
 import { claim, type Assignment } from './claim.js';
 import { Dispatcher, type Taker } from './dispatcher.js';
 import type { LostLease } from './leases.js';
-import { TestFarm, until } from './testing.js';
+import { TestFarm, lockWaits, until } from './testing.js';
 
 let farm: TestFarm;
 beforeAll(async () => {
@@ -48,13 +48,7 @@ async function greet(
 const lose = (lostAfterMs: number) =>
   farm.db.transaction((tx) => farm.leases.lose(tx, [], 100_000, lostAfterMs));
 
-/** How many wait for a lock. */
-async function waiting(): Promise<number> {
-  const rows = await farm.db.query(
-    `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-  );
-  return rows.length;
-}
+const waiting = () => lockWaits(farm.db);
 
 const cancel = (request: number) =>
   farm.db.transaction((tx) => farm.queue.cancelRequest(tx, request, 'no need', 'token:test'));

@@ -1,7 +1,7 @@
 /** For tests: a farm in a database of its own. */
 import { randomUUID } from 'node:crypto';
 import { BuilderDefinition, type RetryBounds } from '@impgem/pipeline';
-import { testDatabase, type TestDatabase } from '@impgem/testkit';
+import { patient, testDatabase, type TestDatabase } from '@impgem/testkit';
 import { Events } from '../events/index.js';
 import { Database, MasterConfig, withConfig } from '../platform/index.js';
 import { claim, type Assignment, type Claimant } from './claim.js';
@@ -165,12 +165,20 @@ export class TestFarm {
   }
 }
 
+/** How many sessions of this database wait for a lock. */
+export async function lockWaits(db: Database): Promise<number> {
+  const rows = await db.query(
+    `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+  );
+  return rows.length;
+}
+
 /** Waits until `look` gives something other than undefined or false; says what it last saw when it gives up. */
 export async function until<T>(
   look: () => T | Promise<T>,
   timeoutMs = 10_000,
 ): Promise<Exclude<T, false | null | undefined>> {
-  const end = performance.now() + timeoutMs;
+  const end = performance.now() + patient(timeoutMs);
   for (;;) {
     const seen = await look();
     if (seen) return seen as Exclude<T, false | null | undefined>;

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { WebSocket } from 'ws';
 import type { Page, Problem, Token } from '@impgem/client';
 import { testDatabase } from '@impgem/testkit';
+import { lockWaits, until } from '../../scheduling/testing.js';
 import { testMaster, type CallOptions, type TestMaster } from '../../testing.js';
 import { startMaster } from '../../master.js';
 import { readConfig, withConfig } from '../config.js';
@@ -314,16 +315,8 @@ async function untilAnswered(url: string): Promise<Response> {
   }
 }
 
-async function waitsForLock({ testDatabase: { url }, database }: TestMaster): Promise<void> {
-  const name = new URL(url).pathname.slice(1);
-  for (;;) {
-    const waiting = await database.query(
-      `SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'`,
-      [name],
-    );
-    if (waiting.length > 0) return;
-  }
-}
+const waitsForLock = ({ database }: TestMaster) =>
+  until(async () => (await lockWaits(database)) > 0);
 
 async function freePort(): Promise<number> {
   const { createServer } = await import('node:net');
